@@ -1,0 +1,30 @@
+"""What the operator chose, as far as answers depend on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+SearchOrder = Literal["first-connected", "engine"]
+Strangers = Literal["refuse", "forward", "all-networks"]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The settings that reach the answering process, in one line of the door."""
+
+    search_order: SearchOrder = "first-connected"
+    ttl: int = 600
+    """Seconds, for records made from the names table."""
+    names_on_default_bridge: bool = False
+    strangers: Strangers = "refuse"
+    domain: str = ""
+    """Also answer ``es.DOMAIN`` and ``es.dev.DOMAIN``; empty for none. Names below it never leave the host."""
+    own: str = ""
+    """Id of the container whose view loopback clients and our own addresses have; empty: the host, every network."""
+    hold: float = 0.25
+    """Seconds a question may wait while a container that might answer it is being started."""
+    first_hold: float = 2.0
+    """Seconds a question may wait for the first picture of the engine."""
+    upstreams: tuple[str, ...] = ()
+    """``ADDR:PORT`` or ``ADDR:PORT/TCPPORT`` in the order to try them (IPv6 in brackets)."""
