@@ -220,8 +220,9 @@ def _read_policy(body: Mapping[str, Any]) -> Policy:
     if unknown := set(body) - set(known):
         raise BadChange(f"unknown setting {', '.join(sorted(unknown))}")
     given = dict(body)
-    if "upstreams" in given:
-        given["upstreams"] = _texts(body, "upstreams")
+    for name in ("upstreams", "ourselves"):
+        if name in given:
+            given[name] = _texts(body, name)
     return Policy(**given)
 
 

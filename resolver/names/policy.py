@@ -28,3 +28,5 @@ class Policy:
     """Seconds a question may wait for the first picture of the engine."""
     upstreams: tuple[str, ...] = ()
     """``ADDR:PORT`` or ``ADDR:PORT/TCPPORT`` in the order to try them (IPv6 in brackets)."""
+    ourselves: tuple[str, ...] = ()
+    """Addresses at which we answer: a container's ``--dns`` that names one of them is no server to forward to."""
