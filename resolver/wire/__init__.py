@@ -1,0 +1,1 @@
+"""Bytes of the DNS protocol, read and written without any library."""
