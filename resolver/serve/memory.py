@@ -1,0 +1,55 @@
+"""Replies at hand: for each client address, the exact octets of a question after its ID → what to send.
+
+This is the whole hot path: one look-up, the ID in front, sent. Everything here can be forgotten at any moment; the
+cold path makes it again. Questions with EDNS options (cookies) are not kept, for they seldom repeat.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+MOST_PER_CLIENT: Final = 16_384
+MOST: Final = 65_536
+"""Replies at hand for all clients; when it is reached all are forgotten, which costs one cold question each."""
+
+
+class Turning(Protocol):
+    """A reply that is not always the same: a rotating RRset, or an upstream's with a TTL that runs down."""
+
+    def next(self) -> bytes:
+        """The reply without its ID; empty when it can no longer be given and must be made again."""
+
+
+Kept = bytes | Turning
+"""A reply without its ID."""
+
+
+class Memory:
+    """What was answered, per client. Bounded in entries; the octets of each are bounded by the UDP limit."""
+
+    def __init__(self) -> None:
+        self.clients: dict[bytes, dict[bytes, Kept]] = {}
+        """Packed client address → question without its ID → reply. Read by the hot loop directly."""
+        self._count = 0
+
+    def keep(self, client: bytes, body: bytes, reply: Kept) -> None:
+        """Remember a reply for this client."""
+        if self._count >= MOST:
+            self.forget_all()
+        replies = self.clients.get(client)
+        if replies is None:
+            replies = self.clients[client] = {}
+        elif len(replies) >= MOST_PER_CLIENT:
+            self.forget(client)
+            replies = self.clients[client] = {}
+        replies[body] = reply
+        self._count += 1
+
+    def forget(self, client: bytes) -> None:
+        """This client's view may have changed."""
+        self._count -= len(self.clients.pop(client, ()))
+
+    def forget_all(self) -> None:
+        """Every view may have changed."""
+        self.clients.clear()
+        self._count = 0

@@ -1,0 +1,194 @@
+"""Datagrams in batches: recvmmsg and sendmmsg through ctypes, with nothing allocated per packet by the kernel's side.
+
+One Batch serves every socket of its kind in turn. Its memory is laid out so that a packet needs no copying to be answered:
+the kernel scatters the ID of question *i* straight into the first two octets of reply *i*, and the rest into slot *i* of
+``bodies``, where it is the key under which the reply is remembered. Sender address and packet information stay where
+recvmmsg put them, and sendmmsg reads them from there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import select
+import socket
+from typing import Final
+
+SLOTS: Final = 64
+"""Datagrams in one system call."""
+SIZE: Final = 4096
+"""The longest question read, in octets."""
+
+NAME_SIZE: Final = {socket.AF_INET: 16, socket.AF_INET6: 28}
+ADDRESS: Final = {socket.AF_INET: (4, 8), socket.AF_INET6: (8, 24)}
+"""Where the address lies in a sockaddr of that family."""
+CONTROL_SIZE: Final = 64
+"""Room for one in_pktinfo or in6_pktinfo and its header."""
+MSG_DONTWAIT: Final = socket.MSG_DONTWAIT
+
+
+class _Iovec(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("len", ctypes.c_size_t))
+
+
+class _Msghdr(ctypes.Structure):
+    _fields_ = (
+        ("name", ctypes.c_void_p),
+        ("namelen", ctypes.c_uint32),
+        ("iov", ctypes.c_void_p),
+        ("iovlen", ctypes.c_size_t),
+        ("control", ctypes.c_void_p),
+        ("controllen", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+    )
+
+
+class _Mmsghdr(ctypes.Structure):
+    _fields_ = (("hdr", _Msghdr), ("len", ctypes.c_uint))
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+available: Final = hasattr(_libc, "recvmmsg") and hasattr(_libc, "sendmmsg")
+"""Whether this platform has both calls; elsewhere ``serve.udp`` reads one datagram at a time."""
+
+_HEADER: Final = ctypes.sizeof(_Mmsghdr)
+_WORDS: Final = _HEADER // 4
+_LENGTH_WORD: Final = _Mmsghdr.len.offset // 4
+
+
+class Batch:
+    """Room for SLOTS datagrams in and their replies out, for sockets of one family.
+
+    After ``receive`` the public views hold, for slot ``i``: ``lengths[i * stride + at]`` octets came in, ID included, of
+    which those after the ID are ``bodies[i * SIZE:]``; the sender is ``names[i * name_size:]``. A reply goes, without
+    its ID, to ``replies[i * SIZE + 2:]``, its whole length to ``sizes[i * 2 + 1]``, and leaves with ``send``.
+    """
+
+    stride: Final = _WORDS
+    at: Final = _LENGTH_WORD
+
+    def __init__(self, family: int, *, packet_info: bool = False) -> None:
+        self.name_size = NAME_SIZE[socket.AddressFamily(family)]
+        self.packet_info = packet_info
+        self._names = bytearray(SLOTS * self.name_size)
+        self._bodies = bytearray(SLOTS * SIZE)
+        self._replies = bytearray(SLOTS * SIZE)
+        self._control = bytearray(SLOTS * CONTROL_SIZE)
+        self._received = (_Mmsghdr * SLOTS)()
+        self._sent = (_Mmsghdr * SLOTS)()
+        self._scatter = (_Iovec * (SLOTS * 2))()
+        self._gather = (_Iovec * SLOTS)()
+        self.names = memoryview(self._names)
+        self.bodies = memoryview(self._bodies)
+        self.replies = memoryview(self._replies)
+        self.control = memoryview(self._control)
+        self.lengths = memoryview(self._received).cast("B").cast("I")
+        self.sizes = memoryview(self._gather).cast("B").cast("N")
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        names, bodies, replies, control = map(_address, (self._names, self._bodies, self._replies, self._control))
+        scatter, gather = ctypes.addressof(self._scatter), ctypes.addressof(self._gather)
+        iovec = ctypes.sizeof(_Iovec)
+        for i in range(SLOTS):
+            self._scatter[2 * i] = _Iovec(replies + i * SIZE, 2)
+            self._scatter[2 * i + 1] = _Iovec(bodies + i * SIZE, SIZE - 2)
+            self._gather[i] = _Iovec(replies + i * SIZE, 0)
+            for header, iov, count in (
+                (self._received[i].hdr, scatter + 2 * i * iovec, 2),
+                (self._sent[i].hdr, gather + i * iovec, 1),
+            ):
+                header.name, header.namelen = names + i * self.name_size, self.name_size
+                header.iov, header.iovlen = iov, count
+                if self.packet_info:
+                    header.control, header.controllen = control + i * CONTROL_SIZE, CONTROL_SIZE
+
+    def receive(self, fd: int) -> int:
+        """How many datagrams were read; 0 when none is waiting, or when the socket had an error to tell (ICMP)."""
+        if self.packet_info:
+            for header in self._received:
+                header.hdr.controllen = CONTROL_SIZE
+        count: int = _libc.recvmmsg(fd, self._received, SLOTS, MSG_DONTWAIT, None)
+        if count < 0:
+            return 0
+        if self.packet_info:
+            for i in range(count):
+                self._sent[i].hdr.controllen = self._received[i].hdr.controllen
+        return count
+
+    def send(self, fd: int, first: int, count: int) -> None:
+        """Send the replies of ``count`` slots from ``first`` on. What the socket will not take now is dropped, as the
+        network may drop any datagram; a reply that cannot be sent does not hold up the others."""
+        done, step = first, _HEADER
+        start = ctypes.addressof(self._sent)
+        while done < first + count:
+            sent = _libc.sendmmsg(fd, ctypes.c_void_p(start + done * step), first + count - done, MSG_DONTWAIT)
+            if sent < 0 and ctypes.get_errno() in (errno.EAGAIN, errno.EINTR):
+                _wait_writable(fd)
+                sent = _libc.sendmmsg(fd, ctypes.c_void_p(start + done * step), first + count - done, MSG_DONTWAIT)
+            done += max(1, sent)
+
+    def sender(self, slot: int) -> tuple[bytes, bytes]:
+        """(sockaddr, control message) of the datagram in a slot, for a reply that comes later."""
+        name = self.names[slot * self.name_size : (slot + 1) * self.name_size].tobytes()
+        if not self.packet_info:
+            return name, b""
+        at = slot * CONTROL_SIZE
+        return name, self.control[at : at + self._received[slot].hdr.controllen].tobytes()
+
+
+class Outbox:
+    """Replies that leave later than the batch their question came in with: forwarded and held ones.
+
+    Gathered during one turn of the loop, sent with one call.
+    """
+
+    def __init__(self) -> None:
+        self._headers = (_Mmsghdr * SLOTS)()
+        self._iovecs = (_Iovec * SLOTS)()
+        self._kept: list[object] = []
+        self._count = 0
+
+    def put(self, fd: int, reply: bytes, name: bytes, control: bytes) -> None:
+        """Add one reply; sends when full."""
+        i = self._count
+        header, iovec = self._headers[i].hdr, self._iovecs[i]
+        self._kept.append((reply, name, control))
+        iovec.base, iovec.len = _bytes_address(reply), len(reply)
+        header.name, header.namelen = _bytes_address(name), len(name)
+        header.iov, header.iovlen = ctypes.addressof(iovec), 1
+        header.control, header.controllen = (_bytes_address(control), len(control)) if control else (None, 0)
+        self._count += 1
+        if self._count == SLOTS:
+            self.flush(fd)
+
+    def flush(self, fd: int) -> None:
+        """Send what was put, in order; a reply that cannot be sent is skipped."""
+        done, start = 0, ctypes.addressof(self._headers)
+        while done < self._count:
+            here = ctypes.c_void_p(start + done * _HEADER)
+            sent = _libc.sendmmsg(fd, here, self._count - done, MSG_DONTWAIT)
+            if sent < 0 and ctypes.get_errno() in (errno.EAGAIN, errno.EINTR):
+                _wait_writable(fd)
+                sent = _libc.sendmmsg(fd, here, self._count - done, MSG_DONTWAIT)
+            done += max(1, sent)
+        self._count = 0
+        self._kept.clear()
+
+
+def _address(buffer: bytearray) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+
+
+def _bytes_address(octets: bytes) -> int:
+    """Where a bytes object keeps its octets; valid while the object lives."""
+    pointer = ctypes.cast(ctypes.c_char_p(octets), ctypes.c_void_p)
+    assert pointer.value is not None
+    return pointer.value
+
+
+def _wait_writable(fd: int) -> None:
+    """A full send buffer drains within microseconds; wait for it at most 5 ms rather than lose a batch of replies."""
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    poll.poll(5)

@@ -1,0 +1,211 @@
+"""TCP (RFC 7766): many questions per connection, answered as their answers come, bounded in every direction.
+
+A connection that sends nothing, half a question, or does not read its replies is closed; one timer, running only while
+there are connections, looks after all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from resolver.serve.udp import Ask
+
+FIRST_BYTE: Final = 5.0
+"""Seconds a connection may take for its first question."""
+IDLE: Final = 10.0
+"""Seconds without a question after which a connection is closed (RFC 7766 section 6.2.3)."""
+MOST: Final = 2048
+"""Connections at once; beyond, the one idle longest makes room."""
+MOST_PER_CLIENT: Final = 256
+MOST_WAITING: Final = 256
+"""Questions of one connection whose answers are not there yet; beyond, reading pauses."""
+MOST_UNREAD: Final = 1 << 18
+"""Octets of replies a client may leave unread before its connection is dropped."""
+
+
+class Service:
+    """All connections of all TCP listeners."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, ask: Ask) -> None:
+        self._loop, self.ask = loop, ask
+        self.connections: dict[Connection, None] = {}
+        """In the order they were last heard, longest ago first."""
+        self.per_client: dict[bytes, int] = {}
+        self.queries = 0
+        self._servers: list[asyncio.Server] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def listen(self, sock: socket.socket) -> None:
+        """Accept connections on a bound, listening socket."""
+        self._servers.append(await self._loop.create_server(lambda: Connection(self), sock=sock))
+
+    def admit(self, connection: Connection) -> bool:
+        """Count a connection in; False when its client has too many already."""
+        count = self.per_client.get(connection.address, 0)
+        if count >= MOST_PER_CLIENT:
+            return False
+        if len(self.connections) >= MOST:
+            next(iter(self.connections)).drop()
+        self.per_client[connection.address] = count + 1
+        self.connections[connection] = None
+        if self._timer is None:
+            self._timer = self._loop.call_later(1.0, self._sweep)
+        return True
+
+    def heard(self, connection: Connection) -> None:
+        """Move a connection to the end of those that may be closed."""
+        if connection in self.connections:
+            del self.connections[connection]
+            self.connections[connection] = None
+
+    def leave(self, connection: Connection) -> None:
+        """Count a connection out."""
+        if self.connections.pop(connection, connection) is connection:
+            return
+        left = self.per_client[connection.address] - 1
+        if left:
+            self.per_client[connection.address] = left
+        else:
+            del self.per_client[connection.address]
+
+    def _sweep(self) -> None:
+        now = self._loop.time()
+        for connection in [c for c in self.connections if c.overdue(now)]:
+            connection.drop()
+        self._timer = self._loop.call_later(1.0, self._sweep) if self.connections else None
+
+    def stop_accepting(self) -> None:
+        """No new connections; those there are may finish."""
+        for server in self._servers:
+            server.close()
+
+    def close(self) -> None:
+        """End every connection."""
+        self.stop_accepting()
+        if self._timer is not None:
+            self._timer.cancel()
+        for connection in list(self.connections):
+            connection.drop()
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection; also the ``Client`` of every question that comes over it."""
+
+    tcp = True
+    body = b""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray()
+        self._waiting = 0
+        self._ended = False
+        self._paused = False
+        self.address = b""
+        self._deadline = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        peer = transport.get_extra_info("peername")
+        if peer is not None:
+            family = socket.AF_INET6 if ":" in peer[0] else socket.AF_INET
+            self.address = socket.inet_pton(family, peer[0].partition("%")[0])
+        self._deadline = asyncio.get_running_loop().time() + FIRST_BYTE
+        if peer is None or not self._service.admit(self):
+            transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        self._read()
+
+    def eof_received(self) -> bool:
+        """The client has asked all it will: answer what is under way, then close."""
+        self._ended = True
+        self._close_when_done()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._service.leave(self)
+        self._transport = None
+
+    def overdue(self, now: float) -> bool:
+        """Whether it was silent, or left its replies unread, for too long."""
+        return now > self._deadline and not self._waiting
+
+    def drop(self) -> None:
+        """End the connection now."""
+        self._service.leave(self)
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _read(self) -> None:
+        """Answer every whole question in the buffer: two octets of length, then the message (RFC 1035 section 4.2.2)."""
+        buffer, at, asked = self._buffer, 0, 0
+        while len(buffer) - at >= 2 and self._waiting < MOST_WAITING:
+            end = at + 2 + (buffer[at] << 8 | buffer[at + 1])
+            if end > len(buffer):
+                break
+            self._one(bytes(buffer[at + 2 : end]))
+            at, asked = end, asked + 1
+        del buffer[:at]
+        self._pause(self._waiting >= MOST_WAITING)
+        if asked:
+            self._service.queries += asked
+            self._deadline = asyncio.get_running_loop().time() + IDLE
+            self._service.heard(self)
+        self._close_when_done()
+
+    def _one(self, packet: bytes) -> None:
+        self._waiting += 1
+        answerer = _Answer(self._answered, self.address)
+        reply = self._service.ask(packet, answerer)
+        if reply is not None:
+            answerer.send(reply)
+        elif len(packet) < 12 or packet[2] & 0x80:
+            self._answered(b"")  # no question: there will be no reply
+
+    def _answered(self, reply: bytes) -> None:
+        self._waiting -= 1
+        transport = self._transport
+        if transport is None:
+            return
+        if reply:
+            transport.write(len(reply).to_bytes(2, "big") + reply)
+            if transport.get_write_buffer_size() > MOST_UNREAD:
+                self.drop()
+                return
+        if self._paused and self._waiting < MOST_WAITING // 2:
+            self._read()
+        self._close_when_done()
+
+    def _pause(self, pause: bool) -> None:
+        if self._transport is None or pause == self._paused:
+            return
+        self._paused = pause
+        if pause:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def _close_when_done(self) -> None:
+        if self._ended and not self._waiting and self._transport is not None:
+            self._transport.close()
+
+
+class _Answer:
+    """The ``Client`` of one question over TCP: its reply is counted once."""
+
+    __slots__ = ("_answered", "address", "body", "tcp")
+
+    def __init__(self, answered: Callable[[bytes], None], address: bytes) -> None:
+        self._answered: Callable[[bytes], None] | None = answered
+        self.address, self.body, self.tcp = address, b"", True
+
+    def send(self, reply: bytes) -> None:
+        if self._answered is not None:
+            answered, self._answered = self._answered, None
+            answered(reply)

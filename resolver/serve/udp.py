@@ -1,0 +1,209 @@
+"""UDP: drain the socket in batches, answer from memory what is at hand, hand the rest to the cold path.
+
+A stock asyncio datagram transport reads one datagram per turn of the loop; here up to 64 are read with one system call
+and up to 64 replies leave with one. Where the platform has no such calls they are read and sent one by one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from resolver.serve import mmsg
+from resolver.serve.memory import Memory
+
+MOST_TURNS: Final = 8
+"""Batches read in a row before other sockets get their turn."""
+
+
+class Client(Protocol):
+    """Where a question came from and where its reply goes."""
+
+    address: bytes
+    """Packed source address."""
+    body: bytes
+    """The question without its ID, as the memory knows it; empty where nothing is to be remembered."""
+    tcp: bool
+
+    def send(self, reply: bytes) -> None:
+        """Send the reply, later than the call that brought the question."""
+
+
+Ask = Callable[[bytes, Client], bytes | None]
+"""The cold path: a packet and who sent it → the reply with its ID, or None when it comes later or never."""
+
+
+class Listener(Protocol):
+    """One UDP socket that answers."""
+
+    hits: int
+    """Questions answered from memory."""
+
+    def close(self) -> None:
+        """Stop reading; the socket stays open for whoever else holds it."""
+
+
+def listen(loop: asyncio.AbstractEventLoop, sock: socket.socket, memory: Memory, ask: Ask) -> Listener:
+    """Answer on a bound, non-blocking UDP socket until closed."""
+    return BatchListener(loop, sock, memory, ask) if mmsg.available else PlainListener(loop, sock, memory, ask)
+
+
+class BatchClient:
+    """A sender whose reply leaves through the listener's outbox."""
+
+    __slots__ = ("_control", "_listener", "_name", "address", "body", "tcp")
+
+    def __init__(self, listener: BatchListener, name: bytes, control: bytes, address: bytes, body: bytes) -> None:
+        self._listener, self._name, self._control = listener, name, control
+        self.address, self.body, self.tcp = address, body, False
+
+    def send(self, reply: bytes) -> None:
+        self._listener.send_later(reply, self._name, self._control)
+
+
+_batches: dict[tuple[int, bool], mmsg.Batch] = {}
+"""Shared by all sockets of a kind: they are drained one after the other."""
+
+
+class BatchListener:
+    """A socket drained with recvmmsg and answered with sendmmsg."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, memory: Memory, ask: Ask) -> None:
+        self._loop, self._sock, self._fd = loop, sock, sock.fileno()
+        self._memory, self._ask = memory, ask
+        self.hits = 0
+        kind = (int(sock.family), _tells_destination(sock))
+        if kind not in _batches:
+            _batches[kind] = mmsg.Batch(kind[0], packet_info=kind[1])
+        self._batch = _batches[kind]
+        self._first, self._last = mmsg.ADDRESS[sock.family]
+        self._outbox = mmsg.Outbox()
+        self._flushing = False
+        loop.add_reader(self._fd, self._drain)
+
+    def send_later(self, reply: bytes, name: bytes, control: bytes) -> None:
+        """Put a reply into this turn's outbox."""
+        self._outbox.put(self._fd, reply, name, control)
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._fd)
+        self._flush()
+
+    def _flush(self) -> None:
+        self._flushing = False
+        self._outbox.flush(self._fd)
+
+    def _drain(self) -> None:
+        for _ in range(MOST_TURNS):
+            count = self._batch.receive(self._fd)
+            if count:
+                self._answer(count)
+            if count < mmsg.SLOTS:
+                return
+
+    def _answer(self, count: int) -> None:
+        """The hot loop. A slot left without a reply splits the batch into runs."""
+        batch, clients, size = self._batch, self._memory.clients, mmsg.SIZE
+        names, bodies, replies, lengths, sizes = batch.names, batch.bodies, batch.replies, batch.lengths, batch.sizes
+        stride, length_at, name_size = batch.stride, batch.at, batch.name_size
+        first, last = self._first, self._last
+        hits = start = 0
+        for i in range(count):
+            at, name = i * size, i * name_size
+            body = bodies[at : at + lengths[i * stride + length_at] - 2].tobytes()
+            known = clients.get(names[name + first : name + last].tobytes())
+            reply = known.get(body) if known is not None else None
+            if reply.__class__ is not bytes and reply is not None:
+                reply = reply.next()  # type: ignore[union-attr]
+            if reply:
+                hits += 1
+            else:
+                reply = self._cold(i, body)
+                if reply is None:
+                    if i > start:
+                        batch.send(self._fd, start, i - start)
+                    start = i + 1
+                    continue
+            replies[at + 2 : at + 2 + len(reply)] = reply
+            sizes[i * 2 + 1] = len(reply) + 2
+        if count > start:
+            batch.send(self._fd, start, count - start)
+        self.hits += hits
+
+    def _cold(self, slot: int, body: bytes) -> bytes | None:
+        """A question not at hand. The reply without its ID, or None when there is none now."""
+        batch, at = self._batch, slot * mmsg.SIZE
+        if batch.lengths[slot * batch.stride + batch.at] < 12:
+            return None
+        name, control = batch.sender(slot)
+        client = BatchClient(self, name, control, name[self._first : self._last], body)
+        reply = self._ask(batch.replies[at : at + 2].tobytes() + body, client)
+        if reply is None or len(reply) > mmsg.SIZE:
+            if reply is not None:
+                client.send(reply)
+            return None
+        return reply[2:]
+
+
+class PlainClient:
+    """A sender known by the address Python gives."""
+
+    __slots__ = ("_ancillary", "_sock", "_to", "address", "body", "tcp")
+
+    def __init__(
+        self, sock: socket.socket, to: object, ancillary: list[tuple[int, int, bytes]], address: bytes, body: bytes
+    ) -> None:
+        self._sock, self._to, self._ancillary = sock, to, ancillary
+        self.address, self.body, self.tcp = address, body, False
+
+    def send(self, reply: bytes) -> None:
+        try:
+            self._sock.sendmsg([reply], self._ancillary, 0, self._to)
+        except OSError:
+            return  # the network may drop any datagram
+
+
+class PlainListener:
+    """A socket read and answered one datagram at a time, several in a row."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, memory: Memory, ask: Ask) -> None:
+        self._loop, self._sock, self._memory, self._ask = loop, sock, memory, ask
+        self.hits = 0
+        loop.add_reader(sock.fileno(), self._drain)
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._sock.fileno())
+
+    def _drain(self) -> None:
+        for _ in range(MOST_TURNS * mmsg.SLOTS):
+            try:
+                packet, ancillary, _, to = self._sock.recvmsg(mmsg.SIZE, mmsg.CONTROL_SIZE)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                continue  # an ICMP error about an earlier reply; it is told once
+            if len(packet) < 12:
+                continue
+            address = socket.inet_pton(self._sock.family, to[0].partition("%")[0])
+            client = PlainClient(self._sock, to, ancillary, address, packet[2:])
+            reply = self._at_hand(client) or self._ask(packet, client)
+            if reply:
+                client.send(packet[:2] + reply[2:])
+
+    def _at_hand(self, client: PlainClient) -> bytes | None:
+        kept = self._memory.clients.get(client.address, {}).get(client.body)
+        reply = kept if kept is None or isinstance(kept, bytes) else kept.next()
+        if not reply:
+            return None
+        self.hits += 1
+        return b"\x00\x00" + reply
+
+
+def _tells_destination(sock: socket.socket) -> bool:
+    """Whether it is bound to a wildcard, so that replies must say from which address they go."""
+    return sock.getsockname()[0] in ("0.0.0.0", "::")
