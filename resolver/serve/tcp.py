@@ -22,6 +22,8 @@ MOST: Final = 2048
 MOST_PER_CLIENT: Final = 256
 MOST_WAITING: Final = 256
 """Questions of one connection whose answers are not there yet; beyond, reading pauses."""
+MOST_QUESTION: Final = 16_384
+"""Octets of one question; a length beyond it is no question's, and is not waited for."""
 MOST_UNREAD: Final = 1 << 18
 """Octets of replies a client may leave unread before its connection is dropped."""
 
@@ -63,8 +65,9 @@ class Service:
 
     def leave(self, connection: Connection) -> None:
         """Count a connection out."""
-        if self.connections.pop(connection, connection) is connection:
+        if connection not in self.connections:
             return
+        del self.connections[connection]
         left = self.per_client[connection.address] - 1
         if left:
             self.per_client[connection.address] = left
@@ -102,8 +105,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
         self._waiting = 0
-        self._ended = False
-        self._paused = False
+        self._ended = self._paused = self._reading = False
         self.address = b""
         self._deadline = 0.0
 
@@ -141,17 +143,24 @@ class Connection(asyncio.Protocol):
         self._service.leave(self)
         if self._transport is not None:
             self._transport.abort()
+            self._transport = None
 
     def _read(self) -> None:
         """Answer every whole question in the buffer: two octets of length, then the message (RFC 1035 section 4.2.2)."""
+        if self._reading:
+            return  # an answer came at once, from within the loop below
+        self._reading = True
         buffer, at, asked = self._buffer, 0, 0
         while len(buffer) - at >= 2 and self._waiting < MOST_WAITING:
             end = at + 2 + (buffer[at] << 8 | buffer[at + 1])
-            if end > len(buffer):
+            if end - at > MOST_QUESTION:
+                self.drop()
+            if end > len(buffer) or self._transport is None:
                 break
             self._one(bytes(buffer[at + 2 : end]))
             at, asked = end, asked + 1
         del buffer[:at]
+        self._reading = False
         self._pause(self._waiting >= MOST_WAITING)
         if asked:
             self._service.queries += asked

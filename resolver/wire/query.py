@@ -156,7 +156,7 @@ def _read_edns(packet: bytes, at: int, records: int, query: Query) -> int | None
 
 def write_reply(query: Query, rcode: int, *, truncated: bool = False) -> bytes:
     """A reply without records: an rcode, NODATA, or (``truncated``) word to come again over TCP."""
-    return b"".join((_header(query, rcode, 0, truncated=truncated), query.question, _opt(query, rcode)))
+    return b"".join((_header(query, rcode, 0, truncated=truncated), query.question, opt_record(query, rcode)))
 
 
 @dataclass(slots=True)
@@ -192,7 +192,7 @@ def write_addresses(query: Query, addresses: tuple[bytes, ...], ttl: int, limit:
     kind = TYPE_A if len(addresses[0]) == 4 else TYPE_AAAA
     fixed = _OWNER + _RECORD.pack(kind, IN, ttl, len(addresses[0]))
     records = b"".join(fixed + address for address in addresses)
-    tail = _opt(query, 0)
+    tail = opt_record(query)
     width = len(fixed) + len(addresses[0])
     room = (limit - 12 - len(query.question) - len(tail)) // width
     count = max(0, min(len(addresses), room))
@@ -205,7 +205,7 @@ def write_pointer(query: Query, target: str, ttl: int, limit: int) -> bytes:
     labels = (label.encode("ascii") for label in target.split("."))
     name = b"".join(bytes((len(label),)) + label for label in labels) + b"\x00"
     record = _OWNER + _RECORD.pack(TYPE_PTR, IN, ttl, len(name)) + name
-    tail = _opt(query, 0)
+    tail = opt_record(query)
     if 12 + len(query.question) + len(record) + len(tail) > limit:
         return write_reply(query, 0, truncated=True)
     return b"".join((_header(query, 0, 1), query.question, record, tail))
@@ -221,7 +221,7 @@ def _header(query: Query, rcode: int, answers: int, *, truncated: bool = False) 
     return query.id + HEADER.pack(0, flags, 1, answers, 0, 1 if query.edns else 0)[2:]
 
 
-def _opt(query: Query, rcode: int) -> bytes:
+def opt_record(query: Query, rcode: int = 0) -> bytes:
     """OPT where the question had one (RFC 6891 section 7), DO echoed (RFC 3225 section 3)."""
     if not query.edns:
         return b""

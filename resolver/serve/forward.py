@@ -1,0 +1,94 @@
+"""Questions that are not ours: from the cache, else from an upstream; stale when all fail, SERVFAIL at the very end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from resolver import cache
+from resolver.cache import Cache, Entry
+from resolver.serve.memory import Memory
+from resolver.serve.udp import Client
+from resolver.serve.upstream import Upstreams
+from resolver.wire.query import REFUSED, TCP_SIZE, Query, opt_record, udp_limit, write_reply
+from resolver.wire.reply import ReplyShape, comparable, dressed, fitted
+
+SERVFAIL: Final = 2
+
+
+class Forwarder:
+    """Forwards, and remembers what came back."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, upstreams: Upstreams, replies: Cache, memory: Memory
+    ) -> None:
+        self._now = loop.time
+        self._upstreams, self._cache, self._memory = upstreams, replies, memory
+        self.counts = {"cached": 0, "stale": 0, "failed": 0, "over_limit": 0, "refreshed": 0}
+
+    def forward(self, packet: bytes, query: Query, servers: tuple[str, ...], client: Client) -> bytes | None:
+        """The reply when there is one at once; None when the client gets it later."""
+        now = self._now()
+        key = cache.key_of(servers, comparable(query.question), query.flags, query.dnssec_ok)
+        entry = self._cache.get(key, now)
+        if entry is not None:
+            self.counts["cached"] += 1
+            if entry.refresh_due(now):
+                self._refresh(packet, query, servers, key)
+            return self._from_cache(entry, query, client, now)
+        if not servers or self._cache.failed(key, now):
+            self.counts["failed"] += 1
+            return write_reply(query, SERVFAIL)
+
+        def done(shape: ReplyShape | None) -> None:
+            client.send(self._reply(shape, query, key, client.tcp))
+
+        if self._upstreams.ask(packet, query.question, servers, client.address, done):
+            return None
+        self.counts["over_limit"] += 1
+        return write_reply(query, REFUSED)
+
+    def _reply(self, shape: ReplyShape | None, query: Query, key: cache.Key, tcp: bool) -> bytes:
+        """What an upstream's reply, or the lack of one, becomes for the client."""
+        now = self._now()
+        limit = TCP_SIZE if tcp else udp_limit(query)
+        if shape is None:
+            stale = self._cache.fail(key, now)
+            if stale is None:
+                self.counts["failed"] += 1
+                return write_reply(query, SERVFAIL)
+            self.counts["stale"] += 1
+            return fitted(dressed(stale.packed(now), query.id, query.question, opt_record(query)), limit)
+        self._cache.put(key, shape, now)
+        reply = query.id + shape.packet[2:12] + query.question + shape.packet[shape.question_end :]
+        return reply if len(reply) <= limit else fitted(reply, limit)
+
+    def _refresh(self, packet: bytes, query: Query, servers: tuple[str, ...], key: cache.Key) -> None:
+        """Ask again for a name in use before its entry runs out; nobody waits for it."""
+
+        def done(shape: ReplyShape | None) -> None:
+            if shape is not None:
+                self._cache.put(key, shape, self._now())
+
+        self.counts["refreshed"] += self._upstreams.ask(packet, query.question, servers, b"refresh", done)
+
+    def _from_cache(self, entry: Entry, query: Query, client: Client, now: float) -> bytes:
+        limit = TCP_SIZE if client.tcp else udp_limit(query)
+        reply = fitted(dressed(entry.packed(now), query.id, query.question, opt_record(query)), limit)
+        if client.body and not query.options and not entry.negative:
+            self._memory.keep(client.address, client.body, ThisSecond(reply[2:], now, self._now))
+        return reply
+
+
+class ThisSecond:
+    """A cached reply at hand until the second ends; then the cache is asked again, and TTLs are one less."""
+
+    __slots__ = ("_now", "_reply", "_until")
+
+    def __init__(self, reply: bytes, now: float, clock: Callable[[], float]) -> None:
+        self._reply, self._until, self._now = reply, float(int(now) + 1), clock
+
+    def next(self) -> bytes:
+        """The reply without its ID; empty once the second is over."""
+        return self._reply if self._now() < self._until else b""

@@ -1,0 +1,157 @@
+"""The answering process as a story: sockets in hand, root dropped, table filled through the door, packets answered.
+
+It is started by ``watch`` with open sockets and one JSON argument. It holds no descriptor of the engine and opens no file
+once it runs. When the door closes it answers what it has taken in, and ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import signal
+import socket
+from dataclasses import dataclass
+from typing import Any, Final
+
+from resolver.cache import Cache
+from resolver.names.changes import Change
+from resolver.names.table import Table
+from resolver.serve import privileges, tcp, udp
+from resolver.serve.door import Door
+from resolver.serve.forward import Forwarder
+from resolver.serve.memory import Memory
+from resolver.serve.queries import Queries
+from resolver.serve.status import StatusSocket
+from resolver.serve.upstream import Upstreams
+
+GRACE: Final = 0.8
+"""Seconds that questions under way may take once we are told to end."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What ``watch`` hands over: descriptors, and who to become."""
+
+    door: int
+    status: int
+    udp: tuple[int, ...]
+    tcp: tuple[int, ...]
+    uid: int | None = None
+    gid: int | None = None
+    log_level: str = "info"
+    log_format: str = "text"
+    cache_size: int = 16 << 20
+
+    @classmethod
+    def read(cls, text: str) -> Start:
+        """From the JSON argument. Raises ValueError, TypeError or KeyError for anything else: a fault of ours."""
+        said: dict[str, Any] = json.loads(text)
+        return cls(**{**said, "udp": tuple(said["udp"]), "tcp": tuple(said["tcp"])})
+
+
+class Process:
+    """Everything that answers, and how it begins and ends."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, start: Start) -> None:
+        self._loop = loop
+        self.table = Table()
+        self.memory = Memory()
+        self.upstreams = Upstreams(loop)
+        self.cache = Cache(start.cache_size)
+        self.forwarder = Forwarder(loop, self.upstreams, self.cache, self.memory)
+        self.queries = Queries(loop, self.table, self.memory, self.forwarder)
+        self.tcp = tcp.Service(loop, self.queries.ask)
+        self.listeners: list[udp.Listener] = []
+        self.ended = asyncio.Event()
+        self._sockets = [_socket(fd) for fd in (*start.udp, *start.tcp)]
+        self._udp_sockets = self._sockets[: len(start.udp)]
+        self._tcp_sockets = self._sockets[len(start.udp) :]
+        self._door = Door(loop, _socket(start.door), self._apply, self.stop)
+        self._status = StatusSocket(loop, _socket(start.status), self)
+
+    @property
+    def ready(self) -> bool:
+        """Sockets bound and first picture applied."""
+        return bool(self.listeners) and self.table.pictured
+
+    @property
+    def listening(self) -> list[str]:
+        """``udp 127.0.0.11:53`` and so on."""
+        kinds = {socket.SOCK_DGRAM: "udp", socket.SOCK_STREAM: "tcp"}
+        return [f"{kinds[s.type]} {_spell(s)}" for s in self._sockets]
+
+    async def run(self) -> None:
+        """Answer until told to end, then finish what is under way."""
+        for sock in self._tcp_sockets:
+            await self.tcp.listen(sock)
+        for sock in self._udp_sockets:
+            self.listeners.append(udp.listen(self._loop, sock, self.memory, self.queries.ask))
+        self._loop.add_signal_handler(signal.SIGTERM, self.stop)
+        self._loop.add_signal_handler(signal.SIGINT, lambda: None)  # the parent has it too, and tells us
+        self._loop.add_signal_handler(signal.SIGUSR1, self.empty_cache)
+        await self.ended.wait()
+        await self._finish()
+
+    def stop(self) -> None:
+        """Begin to end."""
+        self.ended.set()
+
+    def empty_cache(self) -> None:
+        """Forget every upstream's reply."""
+        entries, octets = self.cache.clear()
+        self.memory.forget_all()
+        log.info("the cache was emptied", extra={"entries": entries, "bytes": octets})
+
+    def _apply(self, change: Change) -> None:
+        before, upstreams = self.ready, self.table.policy.upstreams
+        self.queries.changed(self.table.apply(change))
+        if self.table.policy.upstreams != upstreams:
+            self.upstreams.forget()
+        if self.ready and not before:
+            gc.collect()
+            gc.freeze()  # the table is long-lived: later collections need not walk it
+            log.info("ready", extra={"networks": len(self.table.networks), "containers": len(self.table.sandboxes)})
+
+    async def _finish(self) -> None:
+        """Questions already in our sockets are answered; those forwarded get their reply while there is time."""
+        self.tcp.stop_accepting()
+        self.queries.waiting.end()
+        deadline = self._loop.time() + GRACE
+        while self.upstreams.in_flight and self._loop.time() < deadline:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
+        for listener in self.listeners:
+            listener.close()
+        self.upstreams.close()
+        await asyncio.sleep(0)
+        self.tcp.close()
+        self._status.close()
+        await asyncio.sleep(0)
+
+
+def main(argument: str) -> None:
+    """Run the answering process; ``argument`` is ``Start`` as JSON."""
+    start = Start.read(argument)
+    gc.set_threshold(20_000, 20, 50)
+
+    async def story() -> None:
+        process = Process(asyncio.get_running_loop(), start)
+        privileges.drop(start.uid, start.gid)
+        await process.run()
+
+    asyncio.run(story())
+
+
+def _socket(fd: int) -> socket.socket:
+    sock = socket.socket(fileno=fd)
+    sock.setblocking(False)
+    return sock
+
+
+def _spell(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

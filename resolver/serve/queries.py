@@ -1,0 +1,196 @@
+"""One question's way through the house, when its reply is not at hand: read it, find the asker's view, decide, reply.
+
+``ask`` returns the reply when there is one at once. Otherwise the client gets it later, once, whatever happens: never
+silence where there can be an rcode.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import dataclass
+from typing import Final
+
+from resolver.names.answer import Forward, Hold, Reply, answer
+from resolver.names.table import EVERY, Table, Touched
+from resolver.names.view import View, view_of_client
+from resolver.serve.forward import Forwarder
+from resolver.serve.memory import Memory
+from resolver.serve.udp import Client
+from resolver.serve.waiting import Waiting
+from resolver.wire.query import (
+    TCP_SIZE,
+    Query,
+    Refused,
+    RRset,
+    read_query,
+    udp_limit,
+    write_addresses,
+    write_pointer,
+    write_reply,
+)
+
+MOST_VIEWS: Final = 16_384
+"""Client addresses whose views are remembered; spoofed sources must not fill the memory."""
+
+
+@dataclass(slots=True)
+class Asked:
+    """A question that could not be answered at once."""
+
+    packet: bytes
+    query: Query
+    client: Client
+    fallback: bytes = b""
+    """A negative reply from upstream that is not believed yet."""
+
+
+class Queries:
+    """Decides every question that the memory has no reply for."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, table: Table, memory: Memory, forwarder: Forwarder
+    ) -> None:
+        self._loop, self._table, self._memory, self._forwarder = loop, table, memory, forwarder
+        self._views: dict[bytes, View] = {}
+        self.waiting: Waiting[Asked] = Waiting(loop, self._decide_again)
+        self.counts = {"cold": 0, "local": 0, "forwarded": 0, "held": 0, "refused": 0, "malformed": 0}
+
+    def ask(self, packet: bytes, client: Client) -> bytes | None:
+        """Take a packet in. The reply with its ID; None when it comes later, or never (no question)."""
+        counts = self.counts
+        counts["cold"] += 1
+        try:
+            query = read_query(packet)
+        except Refused as refused:
+            counts["malformed"] += 1
+            return refused.reply
+        return self._decide(Asked(packet, query, client), final=False)
+
+    def changed(self, touched: Touched) -> None:
+        """The table changed: forget what it touched, and look at the questions that wait."""
+        if "*" in touched:
+            self._views.clear()
+            self._memory.forget_all()
+        elif touched:
+            for address in [a for a, v in self._views.items() if _depends(v, touched)]:
+                del self._views[address]
+                self._memory.forget(address)
+        self.waiting.look_again()
+
+    def view(self, address: bytes) -> View:
+        """What the client at this address may see."""
+        view = self._views.get(address)
+        if view is None:
+            if len(self._views) >= MOST_VIEWS:
+                self._views.clear()
+                self._memory.forget_all()
+            view = view_of_client(self._table, address, ours=_is_ours(address))
+            self._views[address] = view
+        return view
+
+    def _decide(self, asked: Asked, final: bool) -> bytes | None:
+        view = self.view(asked.client.address)
+        verdict = answer(asked.query.key, asked.query.qtype, view, self._table, final=final)
+        match verdict:
+            case Reply():
+                return self._reply(asked, verdict)
+            case Hold():
+                return self._hold(asked)
+            case Forward():
+                return self._forward(asked, verdict)
+
+    def _reply(self, asked: Asked, verdict: Reply) -> bytes:
+        """The reply made from the table. Remembered where its question may come again, unless it is a refusal of any
+        kind: that may be wrong as soon as a container is being started."""
+        query, client = asked.query, asked.client
+        self.counts["refused" if verdict.rcode == 5 else "local"] += 1
+        limit = TCP_SIZE if client.tcp else udp_limit(query)
+        kept: bytes | RRset
+        if verdict.addresses:
+            rrset = write_addresses(query, verdict.addresses, self._table.policy.ttl, limit)
+            body = rrset.next()
+            kept = rrset if len(verdict.addresses) > 1 else body
+        else:
+            if verdict.pointer:
+                reply = write_pointer(query, verdict.pointer, self._table.policy.ttl, limit)
+            else:
+                reply = write_reply(query, verdict.rcode)
+            kept = body = reply[2:]
+        if client.body and not query.options and not verdict.rcode:
+            self._memory.keep(client.address, client.body, kept)
+        return query.id + body
+
+    def _hold(self, asked: Asked) -> bytes | None:
+        policy = self._table.policy
+        bound = policy.hold if self._table.pictured else policy.first_hold
+        if self.waiting.add(asked, self._loop.time() + bound):
+            self.counts["held"] += 1
+            return None
+        return self._decide(asked, final=True)
+
+    def _decide_again(self, asked: Asked, final: bool) -> bool:
+        """Whether a question that waited is decided now; if so its reply is sent or on its way."""
+        view = self.view(asked.client.address)
+        verdict = answer(asked.query.key, asked.query.qtype, view, self._table, final=final)
+        if isinstance(verdict, Hold) or (asked.fallback and isinstance(verdict, Forward) and verdict.doubtful):
+            return False
+        if isinstance(verdict, Reply):
+            asked.client.send(self._reply(asked, verdict))
+        elif asked.fallback:
+            asked.client.send(asked.fallback)
+        else:
+            reply = self._forward(asked, verdict)
+            if reply is not None:
+                asked.client.send(reply)
+        return True
+
+    def _forward(self, asked: Asked, verdict: Forward) -> bytes | None:
+        self.counts["forwarded"] += 1
+        servers = verdict.servers or self._table.policy.upstreams
+        if not verdict.doubtful:
+            return self._forwarder.forward(asked.packet, asked.query, servers, asked.client)
+        watched = _Doubting(self, asked)
+        reply = self._forwarder.forward(asked.packet, asked.query, servers, watched)
+        if reply is not None:
+            watched.send(reply)
+        return None
+
+    def doubt(self, asked: Asked, reply: bytes) -> None:
+        """A negative reply to a question that a container just being started might answer: wait for that one."""
+        asked.fallback = reply
+        if not self.waiting.add(asked, self._loop.time() + self._table.policy.hold):
+            asked.client.send(reply)
+
+
+class _Doubting:
+    """A client in front of a client: lets answers through, and holds a negative reply back."""
+
+    __slots__ = ("_asked", "_queries", "address", "body", "tcp")
+
+    def __init__(self, queries: Queries, asked: Asked) -> None:
+        self._queries, self._asked = queries, asked
+        self.address, self.tcp, self.body = asked.client.address, asked.client.tcp, b""
+
+    def send(self, reply: bytes) -> None:
+        if reply[3] & 0x0F == 0 and reply[6:8] != b"\x00\x00":
+            self._asked.client.send(reply)
+        else:
+            self._queries.doubt(self._asked, reply)
+
+
+def _depends(view: View, touched: Touched) -> bool:
+    return view.depends is EVERY or not view.depends.isdisjoint(touched)
+
+
+def _is_ours(address: bytes) -> bool:
+    """Whether an address is this machine's: only then can a socket be bound to it."""
+    if address[:1] == b"\x7f" and len(address) == 4:
+        return True
+    family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((socket.inet_ntop(family, address), 0))
+    except OSError:
+        return False
+    return True
