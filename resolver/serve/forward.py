@@ -76,8 +76,8 @@ class Forwarder:
     def _from_cache(self, entry: Entry, query: Query, client: Client, now: float) -> bytes:
         limit = TCP_SIZE if client.tcp else udp_limit(query)
         reply = fitted(dressed(entry.packed(now), query.id, query.question, opt_record(query)), limit)
-        if client.body and not query.options and not entry.negative:
-            self._memory.keep(client.address, client.body, ThisSecond(reply[2:], now, self._now))
+        if client.body and not query.options and not entry.shape.negative:
+            self._memory.keep(client.address, client.body, ThisSecond(reply[2:], entry.until, self._now))
         return reply
 
 
@@ -86,8 +86,8 @@ class ThisSecond:
 
     __slots__ = ("_now", "_reply", "_until")
 
-    def __init__(self, reply: bytes, now: float, clock: Callable[[], float]) -> None:
-        self._reply, self._until, self._now = reply, float(int(now) + 1), clock
+    def __init__(self, reply: bytes, until: float, clock: Callable[[], float]) -> None:
+        self._reply, self._until, self._now = reply, until, clock
 
     def next(self) -> bytes:
         """The reply without its ID; empty once the second is over."""
