@@ -1,8 +1,8 @@
 """Log lines on stderr: one line per event, in text or JSON, few of a kind, and never a reason to stop.
 
-Used as the standard library is: ``logging.getLogger(__name__).warning("engine lost", extra={"url": url})``. The
-message names the kind of event and stays the same; what differs goes into ``extra``. Of one kind at most one line
-is written in two seconds; the next one says how many were left out.
+Used as the standard library is: ``logging.getLogger(__name__).warning("engine lost", extra={"url": url})``.
+The message names the kind of event and stays the same; what differs goes into ``extra``. Of one kind at most
+one line is written in two seconds; the next one says how many were left out.
 """
 
 from __future__ import annotations

@@ -1,20 +1,25 @@
 """A question, a view and the table → a verdict. Nothing is sent from here.
 
-The lookup is the engine's (``Sandbox.ResolveName``): the whole name on every network of the asker, then the name cut in two
-at each dot from the right, ``es.dev`` being ``es`` on the network ``dev``. The first network that knows the name
-answers; addresses of several networks are never merged. Network names, link aliases and arpa suffixes ignore case here.
+The lookup is the engine's (``Sandbox.ResolveName``): the whole name on every network of the asker, then the
+name cut in two at each dot from the right, ``es.dev`` being ``es`` on the network ``dev``. The first network
+that knows the name answers; addresses of several networks are never merged. Network names, link aliases and
+arpa suffixes ignore case here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from resolver.names.keys import LOCALHOST, cuts_of, key_of, reversed_address
-from resolver.names.model import Endpoint, Network
-from resolver.names.policy import Policy
-from resolver.names.table import Table
-from resolver.names.view import View
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from resolver.names.model import Endpoint, Network
+    from resolver.names.policy import Policy
+    from resolver.names.table import Table
+    from resolver.names.view import View
 
 A, PTR, AAAA = 1, 12, 28
 NOERROR, SERVFAIL, NXDOMAIN, REFUSED = 0, 2, 3, 5

@@ -1,7 +1,9 @@
-"""The door between the rooms: one change of the world is one line of JSON that carries the whole truth about one thing.
+"""The door between the rooms: one change of the world is one line of JSON that carries the whole truth about
+one thing.
 
-Applying a line twice does no harm, so lines can be recorded, replayed, written by hand, or sent again after a restart.
-``read`` and ``write`` are each other's inverse. A line that cannot be read raises ``BadChange`` and says why.
+Applying a line twice does no harm, so lines can be recorded, replayed, written by hand, or sent again after a
+restart. ``read`` and ``write`` are each other's inverse. A line that cannot be read raises ``BadChange`` and
+says why.
 
     {"change": "network", "id": "n1", "name": "prod", "subnets": ["10.1.0.0/24"]}
     {"change": "container", "id": "c1", "name": "es1", "endpoints": [
@@ -16,13 +18,15 @@ Applying a line twice does no harm, so lines can be recorded, replayed, written 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from ipaddress import ip_address, ip_network
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from resolver.names.model import Endpoint, Network, Sandbox
 from resolver.names.policy import Policy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 
 class BadChange(ValueError):

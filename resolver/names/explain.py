@@ -1,13 +1,14 @@
 """The same walk as ``answer``, told in words: for ``resolver why``.
 
-Every step says which name was looked for on which network and what came of it, so that a person sees what to change.
+Every step says which name was looked for on which network and what came of it, so that a person sees what to
+change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 from resolver.names.answer import (
     NXDOMAIN,
@@ -15,6 +16,7 @@ from resolver.names.answer import (
     SERVFAIL,
     Forward,
     Reply,
+    Verdict,
     answer,
     below_domain,
     candidates,
@@ -22,9 +24,13 @@ from resolver.names.answer import (
 )
 from resolver.names.changes import spell_address
 from resolver.names.keys import key_of, reversed_address, text_of
-from resolver.names.model import Endpoint, Network, Sandbox
-from resolver.names.table import Table
 from resolver.names.view import View, view_of_ourselves, view_of_sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from resolver.names.model import Endpoint, Network, Sandbox
+    from resolver.names.table import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +66,16 @@ class Explanation:
 
 
 def explain(table: Table, sandbox: Sandbox | None, name: str, qtype: int) -> Explanation:
-    """The walk of a question as this container would ask it (None: as we ourselves, which on a host is every network).
+    """The walk of a question as this container would ask it (None: as we ourselves, which on a host is every
+    network).
 
     Raises ValueError for a name that no question can carry.
     """
     key = key_of(name.removesuffix(".")) if name != "." else b""
     if key is None:
-        raise ValueError(f"{name!r} is no name a question can carry: labels of 1 to 63 printable characters, 253 in all")
+        raise ValueError(
+            f"{name!r} is no name a question can carry: labels of 1 to 63 printable characters, 253 in all"
+        )
     view = view_of_sandbox(table, sandbox) if sandbox else view_of_ourselves(table)
     verdict = answer(key, qtype, view, table, final=True)
     told = Explanation(
@@ -80,8 +89,10 @@ def explain(table: Table, sandbox: Sandbox | None, name: str, qtype: int) -> Exp
     return _concluded(told, verdict, view, table)
 
 
-def _concluded(told: Explanation, verdict: object, view: View, table: Table) -> Explanation:
-    conclusion, rcode, records, upstreams = "", None, (), ()
+def _concluded(told: Explanation, verdict: Verdict, view: View, table: Table) -> Explanation:
+    conclusion, rcode = "", None
+    records: tuple[str, ...] = ()
+    upstreams: tuple[str, ...] = ()
     if isinstance(verdict, Forward):
         upstreams = verdict.servers or table.policy.upstreams
         whose = "its own --dns servers" if verdict.servers else "the upstream servers"
@@ -117,7 +128,11 @@ def _asker(view: View, sandbox: Sandbox | None) -> str:
         return "the host"
     who = sandbox or view.sandbox
     assert who is not None
-    shared = f", sharing the network stack of {view.sandbox.name}" if view.sandbox and view.sandbox is not who else ""
+    shared = (
+        f", sharing the network stack of {view.sandbox.name}"
+        if view.sandbox and view.sandbox is not who
+        else ""
+    )
     state = "" if who.state in ("running", "paused") else f" ({who.state}: it has no address now)"
     return f"container {who.name}{shared}{state}"
 
@@ -135,7 +150,12 @@ def _steps(key: bytes, view: View, table: Table) -> Iterator[Step]:
         for network in view.networks:
             zone = table.zones.get(network.id)
             held = zone.addresses.get(reversed_address(key) or b"", ()) if zone else ()
-            yield Step(network.name, text_of(key), _holders(held, table) or "no container has this address", bool(held))
+            yield Step(
+                network.name,
+                text_of(key),
+                _holders(held, table) or "no container has this address",
+                bool(held),
+            )
         return
     found = find(key, view, table)
     yield from _walk(key, view, table)
@@ -191,7 +211,10 @@ def _hints(key: bytes, view: View, table: Table) -> Iterator[str]:
             elif network.default_bridge and not table.policy.names_on_default_bridge:
                 yield f"{sandbox.name} is on the default bridge, where names need --names-on-default-bridge"
             elif endpoint.network not in seen:
-                yield f"{sandbox.name} is on {network.name}, where the asker is not: docker network connect {network.name} …"
+                yield (
+                    f"{sandbox.name} is on {network.name}, where the asker is not: "
+                    f"docker network connect {network.name} …"
+                )
     yield from _nearest(key, view, table)
 
 

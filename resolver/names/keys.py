@@ -1,7 +1,7 @@
 """Names as they are compared: the wire form, lower-cased, without the root label.
 
-``es.dev`` is ``b"\\x02es\\x03dev"``. With labels kept apart by their lengths, a label that holds a dot can never be taken
-for two labels, and cutting a name at a label boundary is slicing.
+``es.dev`` is ``b"\\x02es\\x03dev"``. With labels kept apart by their lengths, a label that holds a dot can
+never be taken for two labels, and cutting a name at a label boundary is slicing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import re
 from ipaddress import IPv6Address
 
 _LABEL = re.compile(r"[!#$%&*+,/0-9:<=>?A-Z\[\]^_`a-z{|}~-]{1,63}\Z")
-"""What the engine compares unescaped: printable ASCII but for blanks, quotes, brackets, ``;``, ``@`` and ``\\``."""
+"""What the engine compares unescaped: printable ASCII but for blanks, quotes, brackets, ``;``, ``@`` and
+``\\``."""
 
 LOCALHOST = b"\x09localhost"
 IN_ADDR_ARPA = b"\x07in-addr\x04arpa"

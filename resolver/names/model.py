@@ -1,7 +1,7 @@
 """Network, Endpoint, Sandbox: the Container Network Model's own words, as values.
 
-Addresses are packed octets (4 for IPv4, 16 for IPv6, empty for none); identifiers are the engine's own strings.
-Nothing here changes after it is made: a change of the world is a new value.
+Addresses are packed octets (4 for IPv4, 16 for IPv6, empty for none); identifiers are the engine's own
+strings. Nothing here changes after it is made: a change of the world is a new value.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ class Network:
     id: str
     name: str
     driver: str = "bridge"
-    """``bridge``, ``overlay``, ``macvlan``, …; ``null`` and ``host`` are the engine's networks without addresses."""
+    """``bridge``, ``overlay``, ``macvlan``, …; ``null`` and ``host`` are the engine's networks without
+    addresses."""
     scope: str = "local"
     internal: bool = False
     """No way out: a container that is only on internal networks is never forwarded for (CVE-2024-29018)."""
@@ -30,7 +31,8 @@ class Network:
 
     @property
     def has_way_out(self) -> bool:
-        """Whether an endpoint here can reach the world (engine rule: not internal, not ``none``, not ``host``)."""
+        """Whether an endpoint here can reach the world (engine rule: not internal, not ``none``, not
+        ``host``)."""
         return not self.internal and self.driver not in ("null", "host")
 
 
@@ -49,7 +51,8 @@ class Endpoint:
     place: int = 0
     """Place in the order of connection, from 0: lower was connected earlier."""
     priority: int = 0
-    """The engine's gateway priority (``GwPriority``, engine 28 and later); higher is searched earlier by the engine."""
+    """The engine's gateway priority (``GwPriority``, engine 28 and later); higher is searched earlier by the
+    engine."""
 
     @property
     def alive(self) -> bool:

@@ -19,9 +19,11 @@ class Policy:
     names_on_default_bridge: bool = False
     strangers: Strangers = "refuse"
     domain: str = ""
-    """Also answer ``es.DOMAIN`` and ``es.dev.DOMAIN``; empty for none. Names below it never leave the host."""
+    """Also answer ``es.DOMAIN`` and ``es.dev.DOMAIN``; empty for none. Names below it never leave the
+    host."""
     own: str = ""
-    """Id of the container whose view loopback clients and our own addresses have; empty: the host, every network."""
+    """Id of the container whose view loopback clients and our own addresses have; empty: the host, every
+    network."""
     hold: float = 0.25
     """Seconds a question may wait while a container that might answer it is being started."""
     first_hold: float = 2.0
@@ -29,4 +31,5 @@ class Policy:
     upstreams: tuple[str, ...] = ()
     """``ADDR:PORT`` or ``ADDR:PORT/TCPPORT`` in the order to try them (IPv6 in brackets)."""
     ourselves: tuple[str, ...] = ()
-    """Addresses at which we answer: a container's ``--dns`` that names one of them is no server to forward to."""
+    """Addresses at which we answer: a container's ``--dns`` that names one of them is no server to forward
+    to."""

@@ -1,19 +1,21 @@
 """The names table: per network, which name has which endpoints and which address is whose.
 
-Fed with change lines, in any order; the same changes lead to the same table. ``apply`` says which networks a change
-touched, so that only what was remembered for their views need be forgotten.
+Fed with change lines, in any order; the same changes lead to the same table. ``apply`` says which networks a
+change touched, so that only what was remembered for their views need be forgotten.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from resolver.names.changes import Change, Engine, Gone, Pending, Sync
 from resolver.names.keys import key_of
 from resolver.names.model import Endpoint, Network, Sandbox
 from resolver.names.policy import Policy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 _Held = TypeVar("_Held")
 
@@ -49,14 +51,19 @@ class Table:
         self._picturing: set[tuple[str, str]] | None = None
 
     def apply(self, change: Change) -> Touched:
-        """Take one change in; the ids of the networks it touched, or EVERY. Applying it again touches nothing."""
+        """Take one change in; the ids of the networks it touched, or EVERY. Applying it again touches
+        nothing."""
         match change:
             case Sandbox():
                 return self._put_sandbox(change)
             case Network():
                 return self._put_network(change)
             case Gone():
-                return self._remove_sandbox(change.id) if change.kind == "container" else self._remove_network(change.id)
+                return (
+                    self._remove_sandbox(change.id)
+                    if change.kind == "container"
+                    else self._remove_network(change.id)
+                )
             case Pending():
                 return self._put_pending(change)
             case Sync():

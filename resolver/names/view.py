@@ -1,20 +1,23 @@
 """What one asker may see: its networks in search order, its links, and whom its other questions may go to.
 
-Who asks is found from the source address. The engine knows it because every container has a socket of its own; we derive
-it, and when we cannot, the asker sees less, never more.
+Who asks is found from the source address. The engine knows it because every container has a socket of its
+own; we derive it, and when we cannot, the asker sees less, never more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from resolver.names.keys import key_of
-from resolver.names.model import Endpoint, Network, Sandbox
-from resolver.names.policy import Policy
 from resolver.names.table import EVERY, Table, Touched
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from resolver.names.model import Endpoint, Network, Sandbox
+    from resolver.names.policy import Policy
 
 Asker = Literal["container", "subnet", "host", "stranger"]
 WayOut = Literal["open", "own", "closed", "refused"]
@@ -35,7 +38,8 @@ class View:
     """The same by the key of their name, for ``es.dev``."""
     links: Links = field(default_factory=dict)
     way_out: WayOut = "open"
-    """``open``: our upstreams; ``own``: its ``--dns`` servers; ``closed``: internal, SERVFAIL; ``refused``: a stranger."""
+    """``open``: our upstreams; ``own``: its ``--dns`` servers; ``closed``: internal, SERVFAIL; ``refused``: a
+    stranger."""
     servers: tuple[str, ...] = ()
     """``ADDR:PORT`` of its own ``--dns`` servers, where the way out is ``own``."""
     sandbox: Sandbox | None = None
@@ -44,7 +48,8 @@ class View:
 
 
 def view_of_client(table: Table, address: bytes, *, ours: bool) -> View:
-    """The view of whoever sent a question from this address (packed); ``ours``: loopback or an address of our own."""
+    """The view of whoever sent a question from this address (packed); ``ours``: loopback or an address of our
+    own."""
     sandbox = table.owner(address)
     if sandbox is None and ours:
         return view_of_ourselves(table)
@@ -56,7 +61,8 @@ def view_of_client(table: Table, address: bytes, *, ours: bool) -> View:
 
 
 def view_of_ourselves(table: Table) -> View:
-    """The view of the container whose network stack we share; on the host, every network in the engine's order."""
+    """The view of the container whose network stack we share; on the host, every network in the engine's
+    order."""
     own = table.policy.own
     if own:
         sandbox = table.sandboxes.get(own)
@@ -68,7 +74,11 @@ def view_of_sandbox(table: Table, sandbox: Sandbox) -> View:
     """The view of a container; one that joins another's network stack sees what that one sees."""
     if sandbox.joins:
         owner = table.sandboxes.get(sandbox.joins)
-        return view_of_sandbox(table, owner) if owner and not owner.joins else View("stranger", way_out="refused")
+        return (
+            view_of_sandbox(table, owner)
+            if owner and not owner.joins
+            else View("stranger", way_out="refused")
+        )
     if sandbox.on_host:
         return View("host", **_searching(_every_network(table)), sandbox=sandbox)
     endpoints = search_order(table, sandbox.endpoints)
@@ -112,9 +122,11 @@ def search_order(table: Table, endpoints: Iterable[Endpoint]) -> list[Endpoint]:
 
 
 def engine_order(network: Network, endpoint: Endpoint | None = None) -> tuple[int, bool, bool, int, bytes]:
-    """The engine's sort key (``Endpoint.Less``): gateway priority, not the swarm gateway network, not internal, two
-    families before one, then the name byte by byte."""
-    families = bool(endpoint.ipv4) + bool(endpoint.ipv6) if endpoint else len({s.version for s in network.subnets})
+    """The engine's sort key (``Endpoint.Less``): gateway priority, not the swarm gateway network, not
+    internal, two families before one, then the name byte by byte."""
+    families = (
+        bool(endpoint.ipv4) + bool(endpoint.ipv6) if endpoint else len({s.version for s in network.subnets})
+    )
     return (
         -(endpoint.priority if endpoint else 0),
         network.name == "docker_gwbridge",
@@ -164,7 +176,9 @@ def _way_out(policy: Policy, networks: list[Network], dns: tuple[str, ...]) -> t
     own = [a for a in dns if a not in policy.ourselves and not _loopback(a)]
     out = any(n.has_way_out for n in networks)
     if not out:
-        own = [a for a in own if any(ip_address(a.partition("%")[0]) in s for n in networks for s in n.subnets)]
+        own = [
+            a for a in own if any(ip_address(a.partition("%")[0]) in s for n in networks for s in n.subnets)
+        ]
     if own:
         return "own", tuple(f"[{a}]:{DNS_PORT}" if ":" in a else f"{a}:{DNS_PORT}" for a in own)
     return ("open" if out else "closed"), ()

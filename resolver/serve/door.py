@@ -1,17 +1,20 @@
 """The door as the answering process sees it: change lines come in, and are applied between two packets.
 
-A full picture of thousands of containers arrives at once; it is applied in small pieces, so that no question waits for it.
+A full picture of thousands of containers arrives at once; it is applied in small pieces, so that no question
+waits for it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import socket
-from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from resolver.names.changes import BadChange, Change, read
+
+if TYPE_CHECKING:
+    import asyncio
+    import socket
+    from collections.abc import Callable
 
 CHUNK: Final = 1 << 16
 PATIENCE: Final = 0.002
@@ -21,7 +24,8 @@ log = logging.getLogger(__name__)
 
 
 class Door:
-    """Reads lines from a stream socket; calls ``apply`` for each change and ``closed`` at the end of the stream."""
+    """Reads lines from a stream socket; calls ``apply`` for each change and ``closed`` at the end of the
+    stream."""
 
     def __init__(
         self,
@@ -73,4 +77,6 @@ class Door:
         try:
             self._apply(read(line))
         except BadChange as error:
-            log.error("a change that cannot be read was skipped", extra={"why": str(error), "line": line[:200]})
+            log.error(
+                "a change that cannot be read was skipped", extra={"why": str(error), "line": line[:200]}
+            )

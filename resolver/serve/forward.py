@@ -1,18 +1,22 @@
-"""Questions that are not ours: from the cache, else from an upstream; stale when all fail, SERVFAIL at the very end."""
+"""Questions that are not ours: from the cache, else from an upstream; stale when all fail, SERVFAIL at the
+very end."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from resolver import cache
-from resolver.cache import Cache, Entry
-from resolver.serve.memory import Memory
-from resolver.serve.udp import Client
-from resolver.serve.upstream import Upstreams
 from resolver.wire.query import REFUSED, TCP_SIZE, Query, opt_record, udp_limit, write_reply
 from resolver.wire.reply import ReplyShape, comparable, dressed, fitted
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from resolver.cache import Cache, Entry
+    from resolver.serve.memory import Memory
+    from resolver.serve.udp import Client
+    from resolver.serve.upstream import Upstreams
 
 SERVFAIL: Final = 2
 

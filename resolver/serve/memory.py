@@ -1,7 +1,8 @@
 """Replies at hand: for each client address, the exact octets of a question after its ID → what to send.
 
-This is the whole hot path: one look-up, the ID in front, sent. Everything here can be forgotten at any moment; the
-cold path makes it again. Questions with EDNS options (cookies) are not kept, for they seldom repeat.
+This is the whole hot path: one look-up, the ID in front, sent. Everything here can be forgotten at any
+moment; the cold path makes it again. Questions with EDNS options (cookies) are not kept, for they seldom
+repeat.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from typing import Final, Protocol
 
 MOST_PER_CLIENT: Final = 16_384
 MOST: Final = 65_536
-"""Replies at hand for all clients; when it is reached all are forgotten, which costs one cold question each."""
+"""Replies at hand for all clients; when it is reached all are forgotten, which costs one cold question
+each."""
 
 
 class Turning(Protocol):

@@ -1,9 +1,10 @@
-"""Datagrams in batches: recvmmsg and sendmmsg through ctypes, with nothing allocated per packet by the kernel's side.
+"""Datagrams in batches: recvmmsg and sendmmsg through ctypes, with nothing allocated per packet by the
+kernel's side.
 
-One Batch serves every socket of its kind in turn. Its memory is laid out so that a packet needs no copying to be answered:
-the kernel scatters the ID of question *i* straight into the first two octets of reply *i*, and the rest into slot *i* of
-``bodies``, where it is the key under which the reply is remembered. Sender address and packet information stay where
-recvmmsg put them, and sendmmsg reads them from there.
+One Batch serves every socket of its kind in turn. Its memory is laid out so that a packet needs no copying to
+be answered: the kernel scatters the ID of question *i* straight into the first two octets of reply *i*, and
+the rest into slot *i* of ``bodies``, where it is the key under which the reply is remembered. Sender address
+and packet information stay where recvmmsg put them, and sendmmsg reads them from there.
 """
 
 from __future__ import annotations
@@ -59,9 +60,10 @@ _LENGTH_WORD: Final = _Mmsghdr.len.offset // 4
 class Batch:
     """Room for SLOTS datagrams in and their replies out, for sockets of one family.
 
-    After ``receive`` the public views hold, for slot ``i``: ``lengths[i * stride + at]`` octets came in, ID included, of
-    which those after the ID are ``bodies[i * SIZE:]``; the sender is ``names[i * name_size:]``. A reply goes, without
-    its ID, to ``replies[i * SIZE + 2:]``, its whole length to ``sizes[i * 2 + 1]``, and leaves with ``send``.
+    After ``receive`` the public views hold, for slot ``i``: ``lengths[i * stride + at]`` octets came in, ID
+    included, of which those after the ID are ``bodies[i * SIZE:]``; the sender is ``names[i * name_size:]``.
+    A reply goes, without its ID, to ``replies[i * SIZE + 2:]``, its whole length to ``sizes[i * 2 + 1]``, and
+    leaves with ``send``.
     """
 
     stride: Final = _WORDS
@@ -83,11 +85,13 @@ class Batch:
         self.replies = memoryview(self._replies)
         self.control = memoryview(self._control)
         self.lengths = memoryview(self._received).cast("B").cast("I")
-        self.sizes = memoryview(self._gather).cast("B").cast("N")
+        self.sizes = memoryview(self._gather).cast("B").cast("L")
         self._lay_out()
 
     def _lay_out(self) -> None:
-        names, bodies, replies, control = map(_address, (self._names, self._bodies, self._replies, self._control))
+        names, bodies, replies, control = map(
+            _address, (self._names, self._bodies, self._replies, self._control)
+        )
         scatter, gather = ctypes.addressof(self._scatter), ctypes.addressof(self._gather)
         iovec = ctypes.sizeof(_Iovec)
         for i in range(SLOTS):
@@ -104,7 +108,8 @@ class Batch:
                     header.control, header.controllen = control + i * CONTROL_SIZE, CONTROL_SIZE
 
     def receive(self, fd: int) -> int:
-        """How many datagrams were read; 0 when none is waiting, or when the socket had an error to tell (ICMP)."""
+        """How many datagrams were read; 0 when none is waiting, or when the socket had an error to tell
+        (ICMP)."""
         if self.packet_info:
             for header in self._received:
                 header.hdr.controllen = CONTROL_SIZE
@@ -117,15 +122,20 @@ class Batch:
         return count
 
     def send(self, fd: int, first: int, count: int) -> None:
-        """Send the replies of ``count`` slots from ``first`` on. What the socket will not take now is dropped, as the
-        network may drop any datagram; a reply that cannot be sent does not hold up the others."""
+        """Send the replies of ``count`` slots from ``first`` on. What the socket will not take now is
+        dropped, as the network may drop any datagram; a reply that cannot be sent does not hold up the
+        others."""
         done, step = first, _HEADER
         start = ctypes.addressof(self._sent)
         while done < first + count:
-            sent = _libc.sendmmsg(fd, ctypes.c_void_p(start + done * step), first + count - done, MSG_DONTWAIT)
+            sent = _libc.sendmmsg(
+                fd, ctypes.c_void_p(start + done * step), first + count - done, MSG_DONTWAIT
+            )
             if sent < 0 and ctypes.get_errno() in (errno.EAGAIN, errno.EINTR):
                 _wait_writable(fd)
-                sent = _libc.sendmmsg(fd, ctypes.c_void_p(start + done * step), first + count - done, MSG_DONTWAIT)
+                sent = _libc.sendmmsg(
+                    fd, ctypes.c_void_p(start + done * step), first + count - done, MSG_DONTWAIT
+                )
             done += max(1, sent)
 
     def sender(self, slot: int) -> tuple[bytes, bytes]:
@@ -188,7 +198,8 @@ def _bytes_address(octets: bytes) -> int:
 
 
 def _wait_writable(fd: int) -> None:
-    """A full send buffer drains within microseconds; wait for it at most 5 ms rather than lose a batch of replies."""
+    """A full send buffer drains within microseconds; wait for it at most 5 ms rather than lose a batch of
+    replies."""
     poll = select.poll()
     poll.register(fd, select.POLLOUT)
     poll.poll(5)

@@ -1,7 +1,8 @@
-"""The answering process as a story: sockets in hand, root dropped, table filled through the door, packets answered.
+"""The answering process as a story: sockets in hand, root dropped, table filled through the door, packets
+answered.
 
-It is started by ``watch`` with open sockets and one JSON argument. It holds no descriptor of the engine and opens no file
-once it runs. When the door closes it answers what it has taken in, and ends.
+It is started by ``watch`` with open sockets and one JSON argument. It holds no descriptor of the engine and
+opens no file once it runs. When the door closes it answers what it has taken in, and ends.
 """
 
 from __future__ import annotations
@@ -13,10 +14,9 @@ import logging
 import signal
 import socket
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from resolver.cache import Cache
-from resolver.names.changes import Change
 from resolver.names.table import Table
 from resolver.serve import privileges, tcp, udp
 from resolver.serve.door import Door
@@ -25,6 +25,9 @@ from resolver.serve.memory import Memory
 from resolver.serve.queries import Queries
 from resolver.serve.status import StatusSocket
 from resolver.serve.upstream import Upstreams
+
+if TYPE_CHECKING:
+    from resolver.names.changes import Change
 
 GRACE: Final = 0.8
 """Seconds that questions under way may take once we are told to end."""
@@ -48,7 +51,8 @@ class Start:
 
     @classmethod
     def read(cls, text: str) -> Start:
-        """From the JSON argument. Raises ValueError, TypeError or KeyError for anything else: a fault of ours."""
+        """From the JSON argument. Raises ValueError, TypeError or KeyError for anything else: a fault of
+        ours."""
         said: dict[str, Any] = json.loads(text)
         return cls(**{**said, "udp": tuple(said["udp"]), "tcp": tuple(said["tcp"])})
 
@@ -114,14 +118,17 @@ class Process:
         if self.ready and not before:
             gc.collect()
             gc.freeze()  # the table is long-lived: later collections need not walk it
-            log.info("ready", extra={"networks": len(self.table.networks), "containers": len(self.table.sandboxes)})
+            log.info(
+                "ready", extra={"networks": len(self.table.networks), "containers": len(self.table.sandboxes)}
+            )
 
     async def _finish(self) -> None:
-        """Questions already in our sockets are answered; those forwarded get their reply while there is time."""
+        """Questions already in our sockets are answered; those forwarded get their reply while there is
+        time."""
         self.tcp.stop_accepting()
         self.queries.waiting.end()
         deadline = self._loop.time() + GRACE
-        while self.upstreams.in_flight and self._loop.time() < deadline:
+        while self.upstreams.in_flight and self._loop.time() < deadline:  # noqa: ASYNC110 — no event is set per reply
             await asyncio.sleep(0.01)
         await asyncio.sleep(0)
         for listener in self.listeners:

@@ -1,22 +1,19 @@
-"""One question's way through the house, when its reply is not at hand: read it, find the asker's view, decide, reply.
+"""One question's way through the house, when its reply is not at hand: read it, find the asker's view,
+decide, reply.
 
-``ask`` returns the reply when there is one at once. Otherwise the client gets it later, once, whatever happens: never
-silence where there can be an rcode.
+``ask`` returns the reply when there is one at once. Otherwise the client gets it later, once, whatever
+happens: never silence where there can be an rcode.
 """
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from resolver.names.answer import Forward, Hold, Reply, answer
 from resolver.names.table import EVERY, Table, Touched
 from resolver.names.view import View, view_of_client
-from resolver.serve.forward import Forwarder
-from resolver.serve.memory import Memory
-from resolver.serve.udp import Client
 from resolver.serve.waiting import Waiting
 from resolver.wire.query import (
     TCP_SIZE,
@@ -29,6 +26,13 @@ from resolver.wire.query import (
     write_pointer,
     write_reply,
 )
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from resolver.serve.forward import Forwarder
+    from resolver.serve.memory import Memory
+    from resolver.serve.udp import Client
 
 MOST_VIEWS: Final = 16_384
 """Client addresses whose views are remembered; spoofed sources must not fill the memory."""
@@ -101,8 +105,8 @@ class Queries:
                 return self._forward(asked, verdict)
 
     def _reply(self, asked: Asked, verdict: Reply) -> bytes:
-        """The reply made from the table. Remembered where its question may come again, unless it is a refusal of any
-        kind: that may be wrong as soon as a container is being started."""
+        """The reply made from the table. Remembered where its question may come again, unless it is a refusal
+        of any kind: that may be wrong as soon as a container is being started."""
         query, client = asked.query, asked.client
         self.counts["refused" if verdict.rcode == 5 else "local"] += 1
         limit = TCP_SIZE if client.tcp else udp_limit(query)
@@ -133,7 +137,9 @@ class Queries:
         """Whether a question that waited is decided now; if so its reply is sent or on its way."""
         view = self.view(asked.client.address)
         verdict = answer(asked.query.key, asked.query.qtype, view, self._table, final=final)
-        if isinstance(verdict, Hold) or (asked.fallback and isinstance(verdict, Forward) and verdict.doubtful):
+        if isinstance(verdict, Hold) or (
+            asked.fallback and isinstance(verdict, Forward) and verdict.doubtful
+        ):
             return False
         if isinstance(verdict, Reply):
             asked.client.send(self._reply(asked, verdict))
@@ -157,7 +163,8 @@ class Queries:
         return None
 
     def doubt(self, asked: Asked, reply: bytes) -> None:
-        """A negative reply to a question that a container just being started might answer: wait for that one."""
+        """A negative reply to a question that a container just being started might answer: wait for that
+        one."""
         asked.fallback = reply
         if not self.waiting.add(asked, self._loop.time() + self._table.policy.hold):
             asked.client.send(reply)

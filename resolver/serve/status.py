@@ -1,17 +1,18 @@
 """The counters door: whoever connects to the status socket gets one line of JSON and is sent away.
 
-An abstract unix socket belongs to a network namespace and to no file system, so it works on a read-only root, vanishes
-with the process, and is reached exactly by those who are inside.
+An abstract unix socket belongs to a network namespace and to no file system, so it works on a read-only root,
+vanishes with the process, and is reached exactly by those who are inside.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-import socket
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import asyncio
+    import socket
+
     from resolver.serve.process import Process
 
 
@@ -47,7 +48,9 @@ def status(process: Process) -> dict[str, Any]:
     return {
         "ready": process.ready,
         "picture": table.pictured,
-        "engine": {"state": engine.state, "url": engine.url, "since": engine.at, "why": engine.why} if engine else None,
+        "engine": {"state": engine.state, "url": engine.url, "since": engine.at, "why": engine.why}
+        if engine
+        else None,
         "listening": process.listening,
         "networks": len(table.networks),
         "containers": len(table.sandboxes),

@@ -1,17 +1,19 @@
 """TCP (RFC 7766): many questions per connection, answered as their answers come, bounded in every direction.
 
-A connection that sends nothing, half a question, or does not read its replies is closed; one timer, running only while
-there are connections, looks after all of them.
+A connection that sends nothing, half a question, or does not read its replies is closed; one timer, running
+only while there are connections, looks after all of them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from resolver.serve.udp import Ask
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from resolver.serve.udp import Ask
 
 FIRST_BYTE: Final = 5.0
 """Seconds a connection may take for its first question."""
@@ -146,7 +148,8 @@ class Connection(asyncio.Protocol):
             self._transport = None
 
     def _read(self) -> None:
-        """Answer every whole question in the buffer: two octets of length, then the message (RFC 1035 section 4.2.2)."""
+        """Answer every whole question in the buffer: two octets of length, then the message (RFC 1035 section
+        4.2.2)."""
         if self._reading:
             return  # an answer came at once, from within the loop below
         self._reading = True

@@ -1,18 +1,22 @@
 """UDP: drain the socket in batches, answer from memory what is at hand, hand the rest to the cold path.
 
-A stock asyncio datagram transport reads one datagram per turn of the loop; here up to 64 are read with one system call
-and up to 64 replies leave with one. Where the platform has no such calls they are read and sent one by one.
+A stock asyncio datagram transport reads one datagram per turn of the loop; here up to 64 are read with one
+system call and up to 64 replies leave with one. Where the platform has no such calls they are read and sent
+one by one.
 """
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from resolver.serve import mmsg
-from resolver.serve.memory import Memory
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from resolver.serve.memory import Memory
 
 MOST_TURNS: Final = 8
 """Batches read in a row before other sockets get their turn."""
@@ -47,7 +51,9 @@ class Listener(Protocol):
 
 def listen(loop: asyncio.AbstractEventLoop, sock: socket.socket, memory: Memory, ask: Ask) -> Listener:
     """Answer on a bound, non-blocking UDP socket until closed."""
-    return BatchListener(loop, sock, memory, ask) if mmsg.available else PlainListener(loop, sock, memory, ask)
+    return (
+        BatchListener(loop, sock, memory, ask) if mmsg.available else PlainListener(loop, sock, memory, ask)
+    )
 
 
 class BatchClient:
@@ -55,7 +61,9 @@ class BatchClient:
 
     __slots__ = ("_control", "_listener", "_name", "address", "body", "tcp")
 
-    def __init__(self, listener: BatchListener, name: bytes, control: bytes, address: bytes, body: bytes) -> None:
+    def __init__(
+        self, listener: BatchListener, name: bytes, control: bytes, address: bytes, body: bytes
+    ) -> None:
         self._listener, self._name, self._control = listener, name, control
         self.address, self.body, self.tcp = address, body, False
 
@@ -70,7 +78,9 @@ _batches: dict[tuple[int, bool], mmsg.Batch] = {}
 class BatchListener:
     """A socket drained with recvmmsg and answered with sendmmsg."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, memory: Memory, ask: Ask) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, memory: Memory, ask: Ask
+    ) -> None:
         self._loop, self._sock, self._fd = loop, sock, sock.fileno()
         self._memory, self._ask = memory, ask
         self.hits = 0
@@ -109,7 +119,13 @@ class BatchListener:
     def _answer(self, count: int) -> None:
         """The hot loop. A slot left without a reply splits the batch into runs."""
         batch, clients, size = self._batch, self._memory.clients, mmsg.SIZE
-        names, bodies, replies, lengths, sizes = batch.names, batch.bodies, batch.replies, batch.lengths, batch.sizes
+        names, bodies, replies, lengths, sizes = (
+            batch.names,
+            batch.bodies,
+            batch.replies,
+            batch.lengths,
+            batch.sizes,
+        )
         stride, length_at, name_size = batch.stride, batch.at, batch.name_size
         first, last = self._first, self._last
         hits = start = 0
@@ -156,7 +172,12 @@ class PlainClient:
     __slots__ = ("_ancillary", "_sock", "_to", "address", "body", "tcp")
 
     def __init__(
-        self, sock: socket.socket, to: object, ancillary: list[tuple[int, int, bytes]], address: bytes, body: bytes
+        self,
+        sock: socket.socket,
+        to: tuple[Any, ...],
+        ancillary: list[tuple[int, int, bytes]],
+        address: bytes,
+        body: bytes,
     ) -> None:
         self._sock, self._to, self._ancillary = sock, to, ancillary
         self.address, self.body, self.tcp = address, body, False
@@ -171,7 +192,9 @@ class PlainClient:
 class PlainListener:
     """A socket read and answered one datagram at a time, several in a row."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, memory: Memory, ask: Ask) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, memory: Memory, ask: Ask
+    ) -> None:
         self._loop, self._sock, self._memory, self._ask = loop, sock, memory, ask
         self.hits = 0
         loop.add_reader(sock.fileno(), self._drain)

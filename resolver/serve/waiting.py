@@ -5,9 +5,11 @@ They are looked at again whenever the table changes, and decided for good when t
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
 
 MOST: Final = 4096
 """Questions that wait at once; beyond, they are decided at once."""

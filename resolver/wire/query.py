@@ -1,8 +1,10 @@
-"""Questions: bytes → Query, and replies made here → bytes. Hand-written, strict, linear, and on the cold path only.
+"""Questions: bytes → Query, and replies made here → bytes. Hand-written, strict, linear, and on the cold path
+only.
 
-The ladder, each rung before anything further is read: shorter than 12 octets or a response → silence; another opcode than
-QUERY → NOTIMP; counts that no question has, or a question that cannot be read → FORMERR; another EDNS version →
-BADVERS; another class than IN → REFUSED. What may be answered with an rcode is never answered with silence.
+The ladder, each rung before anything further is read: shorter than 12 octets or a response → silence; another
+opcode than QUERY → NOTIMP; counts that no question has, or a question that cannot be read → FORMERR; another
+EDNS version → BADVERS; another class than IN → REFUSED. What may be answered with an rcode is never answered
+with silence.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ OPT: Final = 41
 TYPE_A, TYPE_PTR, TYPE_AAAA = 1, 12, 28
 
 UDP_SIZE: Final = 1232
-"""What we say we can receive, and the most we send over UDP (the size that fits every path: DNS flag day 2020)."""
+"""What we say we can receive, and the most we send over UDP (the size that fits every path: DNS flag day
+2020)."""
 MIN_UDP_SIZE: Final = 512
 TCP_SIZE: Final = 65_535
 DO: Final = 0x8000
@@ -187,7 +190,8 @@ class RRset:
 def write_addresses(query: Query, addresses: tuple[bytes, ...], ttl: int, limit: int) -> RRset:
     """The reply that carries these addresses, all of one family, within ``limit`` octets.
 
-    Records that do not fit are left out from the end and TC is set (RFC 2181 section 9); question and OPT stay.
+    Records that do not fit are left out from the end and TC is set (RFC 2181 section 9); question and OPT
+    stay.
     """
     kind = TYPE_A if len(addresses[0]) == 4 else TYPE_AAAA
     fixed = _OWNER + _RECORD.pack(kind, IN, ttl, len(addresses[0]))
@@ -201,7 +205,8 @@ def write_addresses(query: Query, addresses: tuple[bytes, ...], ttl: int, limit:
 
 
 def write_pointer(query: Query, target: str, ttl: int, limit: int) -> bytes:
-    """The reply that carries one PTR record; ``target`` is a name ``names.keys.key_of`` accepts, its case is kept."""
+    """The reply that carries one PTR record; ``target`` is a name ``names.keys.key_of`` accepts, its case is
+    kept."""
     labels = (label.encode("ascii") for label in target.split("."))
     name = b"".join(bytes((len(label),)) + label for label in labels) + b"\x00"
     record = _OWNER + _RECORD.pack(TYPE_PTR, IN, ttl, len(name)) + name
