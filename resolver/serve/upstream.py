@@ -1,57 +1,72 @@
-"""Asking upstream servers: which one, how long to wait, when to ask the next.
+"""Asking upstream servers: how long to wait, when to ask the next, what to take for a reply.
 
-Three policies:
-
-``ordered`` (default)
-    The list's order among servers that answer. People write lists in the order they mean, Docker's resolver and libc
-    follow it, and in a list of unlike servers the fastest need not be the right one. A question that takes longer than
-    95 of 100 do is also asked of the next server, and the first reply counts.
-``sequential``
-    The same without that overlap: each server has its share of the time for itself, for lists whose servers see
-    different worlds (split horizon), where a second server's "no such name" must not overtake the first.
-``fastest``
-    The smallest smoothed round trip first; the others are measured now and then.
-
-In all of them a server that left three questions unanswered, or of which ICMP says that nobody listens, comes last
-until it answers a copy of some question, sent to it after a second, two, four … thirty.
-
-A reply is taken when it comes from the server asked, with the ID and the question asked (RFC 5452 section 9.1); any
-other is ignored while time remains. SERVFAIL, REFUSED and what cannot be read send us to the next server, every other
-rcode is final, a truncated reply is fetched over TCP from the same server.
+A reply is taken when it comes from the server asked, with the ID and the question asked (RFC 5452 section
+9.1); any other is ignored while time remains. SERVFAIL, REFUSED and what cannot be read send us to the next
+server, every other rcode is final, a truncated reply is fetched over TCP from the same server.
 
 Nothing is made per question but the ``Flight``: no task, no future, no timer.
 """
 
 from __future__ import annotations
 
+import errno
+import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final
 
 from resolver.serve.tcp_exchange import TcpExchange
-from resolver.serve.udp_exchange import POOL, Idents, UdpExchange
-from resolver.serve.upstream_server import Server
-from resolver.serve.upstream_wheel import Slot, Wheel
-from resolver.wire.reply import RCODE_REFUSED, RCODE_SERVFAIL, ReplyShape, read_reply
+from resolver.serve.udp_exchange import Idents, UdpExchange
+from resolver.serve.upstream_flight import Done, Flight
+from resolver.serve.upstream_routes import Policy, Routes
+from resolver.serve.upstream_server import MOST_PATIENCE, POOL, Server
+from resolver.serve.upstream_wheel import Wheel
+from resolver.wire.reply import (
+    HEADER_SIZE,
+    RCODE_REFUSED,
+    RCODE_SERVFAIL,
+    ReplyShape,
+    comparable,
+    read_reply,
+)
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Hashable
 
-Policy = Literal["ordered", "sequential", "fastest"]
-"""See the head of this module."""
-
-DEADLINE = 4.5
+DEADLINE: Final = 4.5
 """Seconds for all tries together: libc stops listening after five."""
-LEAST_PATIENCE = 0.4
-MOST_PATIENCE = 1.0
-TCP_PATIENCE = 2.0
-REVIEW = 1.0
-"""Seconds between two looks at the order of a list of servers."""
-REMEASURE = 10.0
-"""Seconds after which ``fastest`` asks a slower server again how fast it is."""
-MOST_ROUTES = 256
-"""Lists of servers remembered; there is one for all containers and one per different ``--dns``."""
+GROWTH: Final = 1.5
+"""Each further try has so many times the patience of the one before."""
+TCP_PATIENCE: Final = 2.0
+LATE: Final = 1.0
+"""Seconds for which a reply that another one overtook still tells how fast its server is."""
+
+COUNTERS: Final = (
+    "asked",
+    "joined",
+    "replied",
+    "failed",
+    "refused_limit",
+    "timeouts",
+    "hedged",
+    "unwilling",
+    "malformed",
+    "mismatched",
+    "stray",
+    "late",
+    "unreachable",
+    "tcp",
+    "probes",
+    "no_socket",
+)
+"""joined: waited with an identical question; unwilling: SERVFAIL and REFUSED; mismatched: right ID, another
+question; stray: no question waits for that ID; late: another server's reply had been taken."""
+
+log = logging.getLogger(__name__)
+
+_LOST_QUIETLY: Final = (errno.EAGAIN, errno.ENOBUFS, errno.EINTR)
+"""Errors of a send that say nothing about the server: as if the network had lost the datagram."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,42 +77,293 @@ class Limits:
     per_client: int = 256
 
 
-class Route:
-    """A list of servers, and the order in which they are asked just now."""
+class Upstreams:
+    """All exchanges with all upstream servers."""
 
-    __slots__ = ("order", "review_at", "servers", "version")
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        policy: Policy = "ordered",
+        limits: Limits = Limits(),
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.now = now
+        self.wheel = Wheel(loop, now)
+        self.counters = dict.fromkeys(COUNTERS, 0)
+        self.routes = Routes(policy)
+        self.limits = limits
+        self.open: set[UdpExchange | TcpExchange] = set()
+        self._loop = loop
+        self._idents = Idents()
+        self._flights: dict[object, Flight] = {}
+        self._clients: dict[Hashable, int] = {}
+        self._waiting = 0
+        self._closed = False
 
-    def __init__(self, servers: tuple[Server, ...]) -> None:
-        self.servers = servers
-        self.order = servers
-        self.review_at = 0.0
-        self.version = -1
+    def ask(
+        self, query: bytes, question: bytes, servers: tuple[str, ...], client: Hashable, done: Done
+    ) -> bool:
+        """Ask ``servers`` (``ADDR:PORT`` or ``ADDR:PORT/TCPPORT``, IPv6 in brackets) in the client's words.
+
+        ``query`` is the client's packet, ``question`` its raw question section. False: over a bound,
+        nothing was done and ``done`` is never called. True: ``done`` is called once, within ``DEADLINE``,
+        possibly before this returns.
+        """
+        asking = self._clients.get(client, 0)
+        if self._waiting >= self.limits.total or asking >= self.limits.per_client or self._closed:
+            self.counters["refused_limit"] += 1
+            return False
+        self._clients[client] = asking + 1
+        self._waiting += 1
+        self.counters["asked"] += 1
+        body = query[2:]
+        lower = question[:-4].lower()
+        if question.startswith(lower):
+            key = servers, body
+        else:
+            key = servers, body[:10] + lower + body[10 + len(lower) :]
+        flight = self._flights.get(key)
+        if flight is not None:
+            self.counters["joined"] += 1
+            flight.waiters.append((client, done))
+            return True
+        now = self.now()
+        order, probes = self.routes.order(servers, now)
+        for server in probes:
+            self._probe(server, body, question, now)
+        flight = Flight(key, body, question, order, now + DEADLINE, [(client, done)])
+        self._flights[key] = flight
+        self._next(flight, now)
+        return True
+
+    def forget(self) -> None:
+        """The list of upstreams changed: drop what is known of servers; exchanges under way are finished."""
+        self.routes.forget()
+
+    def status(self) -> dict[str, object]:
+        """Counters, and per server its round trip and state."""
+        flights = {"waiting": self._waiting, "in_flight": len(self._flights)}
+        return {**self.counters, **flights, "servers": self.routes.status()}
+
+    def close(self) -> None:
+        """Close every socket; whoever waits gets None."""
+        self._closed = True
+        for flight in list(self._flights.values()):
+            self._finish(flight, None)
+        self.wheel.close()
+        for exchange in list(self.open):
+            exchange.close()
+        self.routes.forget()
+
+    # What the exchanges report
+
+    def answered(
+        self, exchange: UdpExchange | TcpExchange, flight: Flight, packet: bytes, now: float
+    ) -> None:
+        """A message with an ID that ``flight`` waits for came from the server asked."""
+        question = flight.question
+        shape = read_reply(packet, question)
+        if shape is not None and not _repeats(question, shape):
+            self.counters["mismatched"] += 1
+            return
+        sent = flight.take(exchange, packet[:2])
+        server = exchange.server
+        if server.replied(now - sent, now):
+            self.routes.version += 1
+        if flight.over:
+            self.counters["late"] += 1
+        elif shape is None or shape.rcode == RCODE_SERVFAIL or shape.rcode == RCODE_REFUSED:
+            self.counters["malformed" if shape is None else "unwilling"] += 1
+            self._pass_over(flight, server, now)
+        elif shape.truncated and isinstance(exchange, UdpExchange):
+            flight.truncated = shape
+            self._ask_over_tcp(flight, server, now)
+        else:
+            self._finish(flight, shape)
+
+    def unreachable(self, exchange: UdpExchange) -> None:
+        """The kernel says that nobody listens there (ICMP), or that it cannot send there."""
+        exchange.broken = False
+        self.counters["unreachable"] += 1
+        now = self.now()
+        if exchange.server.failed(now, surely=True):
+            self.routes.version += 1
+        for ident, flight in list(exchange.pending.items()):
+            flight.take(exchange, ident)
+            if not flight.over:
+                self._pass_over(flight, exchange.server, now)
+
+    def disconnected(self, exchange: TcpExchange, waiting: list[Flight]) -> None:
+        """A connection ended, a server's right after a while (RFC 7766 section 6.2.4): ask once more."""
+        server = exchange.server
+        if server.tcp is exchange:
+            server.tcp = None
+        now = self.now()
+        for flight in waiting:
+            flight.tries.clear()
+            if flight.over:
+                continue
+            if exchange.replies and not flight.again:
+                flight.again = True
+                self._ask_over_tcp(flight, server, now)
+            else:
+                self._finish(flight, flight.truncated)
+
+    def _probe(self, server: Server, body: bytes, question: bytes, now: float) -> None:
+        """Send a copy of a question to a server whose state should be known better. Nobody waits for it."""
+        self.counters["probes"] += 1
+        flight = Flight(None, body, question, (server,), now, [])
+        flight.over = True
+        if self._send(flight, server, now):
+            flight.slot = self.wheel.put(flight, now + MOST_PATIENCE, self._expired)
+
+    # One question's way
+
+    def _next(self, flight: Flight, now: float) -> None:
+        """Ask the next server that has not failed it; when there is none, it is over."""
+        order = flight.order
+        for _ in order:
+            step = flight.step
+            server = order[step % len(order)]
+            flight.step = step + 1
+            if server not in flight.failed:
+                if self._send(flight, server, now):
+                    self._wait(flight, min(flight.deadline, now + self._patience(server, step, len(order))))
+                    return
+                flight.failed += (server,)
+        self._finish(flight, None)
+
+    def _patience(self, server: Server, step: int, count: int) -> float:
+        """Seconds until the next server is asked as well."""
+        patience = server.patience
+        if self.routes.policy == "sequential" and count > 1:
+            share = 2 * DEADLINE / count
+            first = min(patience, share / 2)
+            return share - first if step % 2 else first
+        return patience * GROWTH**step if step else patience
+
+    def _send(self, flight: Flight, server: Server, now: float) -> bool:
+        """Send it to this server; False when there is no way to."""
+        random = self._idents.next()
+        place = random[0] % POOL
+        exchange = server.sockets[place]
+        if exchange is None or exchange.uses <= 0 or now >= exchange.retire_at:
+            exchange = self._replace(server, place, now)
+            if exchange is None:
+                return False
+        pending, ident = exchange.pending, random[1:]
+        while ident in pending:
+            ident = self._idents.next()[1:]
+        pending[ident] = flight
+        exchange.uses -= 1
+        flight.tries.append((exchange, ident, now))
+        try:
+            exchange.send(ident + flight.body)
+        except OSError as error:
+            if error.errno not in _LOST_QUIETLY and not exchange.broken:
+                # Later: the error is about earlier datagrams too, and the caller is not done with this one.
+                exchange.broken = True
+                self._loop.call_soon(self.unreachable, exchange)
+        return True
+
+    def _replace(self, server: Server, place: int, now: float) -> UdpExchange | None:
+        """A fresh socket in that place of the pool; without descriptors the old one serves on."""
+        old = server.sockets[place]
+        try:
+            fresh = UdpExchange(self._loop, self, server, now)
+        except OSError:
+            self.counters["no_socket"] += 1
+            return old
+        server.sockets[place] = fresh
+        if old is not None:
+            old.retire()
+        return fresh
+
+    def _wait(self, flight: Flight, due: float) -> None:
+        if flight.slot is not None:
+            flight.slot.pop(flight, None)
+        flight.slot = self.wheel.put(flight, due, self._expired)
+
+    def _expired(self, flight: Flight, now: float) -> None:
+        """Patience or time is over."""
+        exchange, _, sent = flight.tries[-1] if flight.tries else (None, b"", 0.0)
+        if exchange is not None and isinstance(exchange, UdpExchange):
+            server = exchange.server
+            server.timeouts += 1
+            self.counters["timeouts"] += 1
+            # One that answered others meanwhile is slow about this name only.
+            if server.measured <= sent and server.failed(now, surely=False):
+                self.routes.version += 1
+        if flight.over:
+            flight.drop()
+        elif flight.truncated is not None or now >= flight.deadline:
+            if (
+                isinstance(exchange, TcpExchange)
+                and exchange.used <= sent
+                and exchange.server.tcp is exchange
+            ):
+                exchange.server.tcp = None  # accepted and silent: the next question opens another
+            self._finish(flight, flight.truncated)
+        else:
+            self.counters["hedged"] += 1
+            self._next(flight, now)
+
+    def _pass_over(self, flight: Flight, server: Server, now: float) -> None:
+        """This server cannot answer it: ask the next, unless a reply of another one is still due."""
+        flight.failed += (server,)
+        if flight.truncated is not None:
+            self._finish(flight, flight.truncated)
+        elif all(exchange.server in flight.failed for exchange, _, _ in flight.tries):
+            self._next(flight, now)
+
+    def _ask_over_tcp(self, flight: Flight, server: Server, now: float) -> None:
+        flight.drop()
+        self.counters["tcp"] += 1
+        exchange = server.tcp
+        if exchange is None or exchange.closed:
+            try:
+                exchange = server.tcp = TcpExchange(self._loop, self, server, now)
+            except OSError:
+                self._finish(flight, flight.truncated)
+                return
+        ident = self._idents.next()[1:]
+        while ident in exchange.pending:
+            ident = self._idents.next()[1:]
+        exchange.pending[ident] = flight
+        flight.tries.append((exchange, ident, now))
+        exchange.send(ident + flight.body)
+        self._wait(flight, min(flight.deadline, now + TCP_PATIENCE))
+
+    def _finish(self, flight: Flight, shape: ReplyShape | None) -> None:
+        """Tell everyone who waits. Nothing of ours is touched afterwards: they may ask again at once."""
+        flight.over = True
+        if flight.slot is not None:
+            flight.slot.pop(flight, None)
+        del self._flights[flight.key]
+        if flight.tries:
+            if shape is None or self._closed:
+                flight.drop()
+            else:
+                flight.slot = self.wheel.put(flight, self.now() + LATE, self._expired)
+        waiters, flight.waiters = flight.waiters, []
+        self.counters["failed" if shape is None else "replied"] += len(waiters)
+        self._waiting -= len(waiters)
+        clients = self._clients
+        for client, _ in waiters:
+            if clients[client] == 1:
+                del clients[client]
+            else:
+                clients[client] -= 1
+        for _, done in waiters:
+            try:
+                done(shape)
+            except Exception:
+                log.exception("a reply was not taken")
 
 
-class Flight:
-    """One question on its way, and who waits for it."""
-
-    __slots__ = ("again", "body", "deadline", "failed", "key", "order", "over", "question", "slot", "step", "tries", "truncated", "waiters")
-
-    def __init__(self, key: object, body: bytes, question: bytes, order: tuple[Server, ...], deadline: float) -> None:
-        self.key = key
-        self.body = body
-        """The client's packet without its ID."""
-        self.question = question
-        self.order = order
-        self.deadline = deadline
-        self.waiters: list[tuple[Hashable, Done]] = []
-        self.tries: list[tuple[UdpExchange | TcpExchange, bytes, float]] = []
-        """Where, with which ID and when it was asked and no reply has come yet."""
-        self.step = 0
-        self.failed: tuple[Server, ...] = ()
-        """Servers that said they cannot answer: not asked again."""
-        self.truncated: ReplyShape | None = None
-        """What is passed on when TCP fails."""
-        self.again = False
-        """It was asked once more after its connection had been closed."""
-        self.over = False
-        self.slot: Slot = {}
-
-
-Done = "Callable[[ReplyShape | None], None]"
+def _repeats(question: bytes, shape: ReplyShape) -> bool:
+    """Whether a reply is to that question; most servers repeat it letter by letter, all but for the case."""
+    return shape.packet.startswith(question, HEADER_SIZE) or comparable(shape.question) == comparable(
+        question
+    )

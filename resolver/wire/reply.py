@@ -251,7 +251,7 @@ def _check_name(packet: bytes, offset: int, known: dict[int, int]) -> int:
 
 
 def _remember(packet: bytes, walked: list[int], rest: int, known: dict[int, int]) -> None:
-    """Note for each label or pointer walked how many octets the name has from there, ``rest`` behind the last."""
+    """Note for each label or pointer walked how many octets the name has from there on."""
     for place in reversed(walked):
         step = packet[place]
         rest += step + 1 if step < 64 else 0

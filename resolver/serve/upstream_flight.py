@@ -1,0 +1,84 @@
+"""A question on its way to upstream servers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from resolver.wire.reply import ReplyShape
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from resolver.serve.tcp_exchange import TcpExchange
+    from resolver.serve.udp_exchange import UdpExchange
+    from resolver.serve.upstream_server import Server
+    from resolver.serve.upstream_wheel import Slot
+
+Done = Callable[[ReplyShape | None], None]
+"""Called exactly once per question taken: with the reply (its ID is ours: replace it), or with None when
+no server had one."""
+
+
+class Flight:
+    """One question on its way, and who waits for it."""
+
+    __slots__ = (
+        "again",
+        "body",
+        "deadline",
+        "failed",
+        "key",
+        "order",
+        "over",
+        "question",
+        "slot",
+        "step",
+        "tries",
+        "truncated",
+        "waiters",
+    )
+
+    def __init__(
+        self,
+        key: object,
+        body: bytes,
+        question: bytes,
+        order: tuple[Server, ...],
+        deadline: float,
+        waiters: list[tuple[Hashable, Done]],
+    ) -> None:
+        self.key = key
+        """Equal for questions that one reply serves; None for a probe, for which nobody waits."""
+        self.body = body
+        """The client's packet without its ID."""
+        self.question = question
+        self.order = order
+        self.deadline = deadline
+        self.waiters = waiters
+        self.tries: list[tuple[UdpExchange | TcpExchange, bytes, float]] = []
+        """Where, with which ID and when it was asked, for each reply that has not come yet."""
+        self.step = 0
+        self.failed: tuple[Server, ...] = ()
+        """Servers that said they cannot answer: not asked again."""
+        self.truncated: ReplyShape | None = None
+        """Passed on when TCP fails."""
+        self.again = False
+        """It was asked once more because its connection had been closed."""
+        self.over = False
+        self.slot: Slot | None = None
+
+    def drop(self) -> None:
+        """Wait for none of its replies any more."""
+        for exchange, ident, _ in self.tries:
+            exchange.drop(ident)
+        self.tries.clear()
+
+    def take(self, exchange: UdpExchange | TcpExchange, ident: bytes) -> float:
+        """End one try; when it was sent."""
+        exchange.drop(ident)
+        for i, (asked, its, sent) in enumerate(self.tries):
+            if asked is exchange and its == ident:
+                del self.tries[i]
+                return sent
+        return 0.0
