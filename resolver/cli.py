@@ -48,7 +48,7 @@ class Program(click.Group):
         except SettingsError as error:
             status = _complain(str(error), 2)
         except CommandError as error:
-            status = _complain(str(error), 1)
+            status = _complain(str(error), error.status)
         except (KeyboardInterrupt, click.Abort):
             status = 130
         except BrokenPipeError:
@@ -124,10 +124,14 @@ def check(ctx: click.Context, /, as_json: bool, **_: Any) -> int:
 @cli.command(cls=SettingsCommand, uses=[*_PICTURE], short_help="Print the names there are.")
 @click.option("--network", metavar="NETWORK", help="Only the names on this network.")
 @click.option("--watch", is_flag=True, help="Stay, and print anew whenever something changes.")
-@click.option("--all", "everything", is_flag=True, help="Short ids too, which every container has for a name.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Short ids too, which every container has for a name."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one name per line, short ids too.")
 @click.pass_context
-def names(ctx: click.Context, /, network: str | None, watch: bool, everything: bool, as_json: bool, **_: Any) -> int:
+def names(
+    ctx: click.Context, /, network: str | None, watch: bool, everything: bool, as_json: bool, **_: Any
+) -> int:
     """Print the table of names: network, name, addresses, container. Needs no running resolver."""
     settings = settings_of(ctx)
     from resolver.show.names import print_names, watch_names  # noqa: PLC0415
@@ -143,10 +147,14 @@ def names(ctx: click.Context, /, network: str | None, watch: bool, everything: b
 )
 @click.argument("name", metavar="NAME")
 @click.option("--from", "asker", metavar="CONTAINER", help="Ask as this container.  [default: as --as says]")
-@click.option("--type", "qtype", metavar="TYPE", help="Ask for this record type.  [default: A; PTR for an address]")
+@click.option(
+    "--type", "qtype", metavar="TYPE", help="Ask for this record type.  [default: A; PTR for an address]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def why(ctx: click.Context, /, name: str, asker: str | None, qtype: str | None, as_json: bool, **_: Any) -> int:
+def why(
+    ctx: click.Context, /, name: str, asker: str | None, qtype: str | None, as_json: bool, **_: Any
+) -> int:
     """Say where NAME is looked for and where it matches, or why it does not. Needs no running resolver."""
     settings = settings_of(ctx)
     from resolver.show.why import print_why  # noqa: PLC0415

@@ -46,7 +46,7 @@ class Listen:
 def quote(value: object) -> str:
     """A value as an error line shows it: on one line, without control characters, cut when long."""
     text = ascii(value)
-    return text if len(text) <= 60 else text[:56] + "…" + text[-1]
+    return text if len(text) <= 200 else text[:196] + "…" + text[-1]
 
 
 def read_listen(text: str) -> Listen:

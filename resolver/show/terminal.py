@@ -13,7 +13,12 @@ from typing import Any, TextIO
 
 
 class CommandError(Exception):
-    """A command cannot do its work, for a reason a person can do something about: one line, exit code 1."""
+    """A command cannot do its work, for a reason a person can do something about, told in one line."""
+
+    def __init__(self, text: str, status: int = 1) -> None:
+        super().__init__(text)
+        self.status = status
+        """Exit code: 1 for a fault of the surroundings, 2 for a wrong word on the command line."""
 
 
 def printable(text: str) -> str:
