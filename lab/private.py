@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lab import packages
-from lab.firewall import Before
+from lab.host import Before
 from lab.probe import answers, remove_everything
 
 RUN = Path("/run/resolver-lab")
@@ -26,6 +26,8 @@ DATA = Path("/var/lib/resolver-lab")
 SOCKET = RUN / "docker.sock"
 URL = f"unix://{SOCKET}"
 
+# dockerd mounts its data root over itself: a folder below ours, so that ours is never a mount point.
+_DATA = DATA / "data"
 _EXEC = RUN / "exec"
 _PID = RUN / "docker.pid"
 _LOG = RUN / "dockerd.log"
@@ -159,7 +161,7 @@ def _start() -> None:
 
 
 def _command() -> list[str]:
-    options = ["--data-root", str(DATA), "--exec-root", str(_EXEC), "--pidfile", str(_PID), "--host", URL]
+    options = ["--data-root", str(_DATA), "--exec-root", str(_EXEC), "--pidfile", str(_PID), "--host", URL]
     return ["dockerd", *options]
 
 

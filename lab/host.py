@@ -1,10 +1,15 @@
-"""What an engine changes in the host's network, noted before it starts and put back after it is gone.
+"""What an engine changes on the host, noted before it starts and put back after it is gone.
 
-An engine that stops leaves its bridges, its iptables chains, the FORWARD policy and ip_forward behind.
+An engine that stops leaves its bridges, its iptables chains, the FORWARD policy, ip_forward, its control
+groups and a few folders behind, whatever paths of its own it was given.
 """
 
+import contextlib
 import re
+import shutil
+import socket
 import subprocess
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,20 +18,24 @@ _FORWARD = {
     "iptables": Path("/proc/sys/net/ipv4/ip_forward"),
     "ip6tables": Path("/proc/sys/net/ipv6/conf/all/forwarding"),
 }
+# Made by dockerd and containerd at fixed places.
+_PLACES = ("/etc/docker/key.json", "/opt/containerd", "/run/containerd", "/run/docker")
 _OURS = re.compile(r"\b(docker0|docker_gwbridge|br-[0-9a-f]{12}|DOCKER[A-Z0-9-]*)\b")
 
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """The host's network before the engine.
+    """The host before the engine.
 
-    Link names; saved rules and forwarding switch per iptables command; nft tables as ``table FAMILY NAME``.
+    Link names; saved rules and forwarding switch per iptables command; nft tables as ``table FAMILY NAME``;
+    files and folders of an engine that were there.
     """
 
     links: list[str]
     rules: dict[str, list[str]]
     forwarding: dict[str, str]
     tables: list[str]
+    places: list[str]
 
     @classmethod
     def note(cls) -> "Before":
@@ -36,7 +45,8 @@ class Before:
         forwarding = {
             command: path.read_text().strip() for command, path in _FORWARD.items() if path.exists()
         }
-        return cls(_links(), rules, forwarding, tables)
+        places = [place for place in _PLACES if Path(place).exists()]
+        return cls(_links(), rules, forwarding, tables, places)
 
     @classmethod
     def from_json(cls, fields: dict[str, object]) -> "Before":
@@ -59,6 +69,8 @@ class Before:
         for table in _lines("nft", "list", "tables"):
             if table not in self.tables and _is_empty(table):
                 _run("nft", "delete", *table.split())
+        _remove(Path(place) for place in _PLACES if place not in self.places)
+        _remove_control_groups()
 
     def _restore_rules(self, command: str) -> None:
         before = self.rules.get(command, [])
@@ -90,7 +102,25 @@ def _saved(command: str) -> list[str]:
 
 
 def _links() -> list[str]:
-    return sorted(path.name for path in Path("/sys/class/net").iterdir())
+    # Not from /sys/class/net, which shows the network namespace it was mounted in.
+    return sorted(name for _, name in socket.if_nameindex())
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _remove_control_groups() -> None:
+    """Remove the engine's empty control groups; one with a process in it cannot be removed and stays."""
+    root = Path("/sys/fs/cgroup")
+    for group in [*root.glob("docker"), *root.glob("*/docker")]:
+        for folder in [*sorted(group.glob("**/"), reverse=True), group]:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def _is_empty(table: str) -> bool:
