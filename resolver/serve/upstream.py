@@ -74,7 +74,8 @@ class Limits:
     """How many questions may wait at a time; whoever asks above that is told so at once."""
 
     total: int = 8192
-    per_client: int = 256
+    per_client: int = 1024
+    """As many as the engine's own resolver allows a container."""
 
 
 class Upstreams:
@@ -136,6 +137,11 @@ class Upstreams:
         self._flights[key] = flight
         self._next(flight, now)
         return True
+
+    @property
+    def in_flight(self) -> int:
+        """How many questions are under way."""
+        return len(self._flights)
 
     def forget(self) -> None:
         """The list of upstreams changed: drop what is known of servers; exchanges under way are finished."""
