@@ -1,0 +1,108 @@
+"""From what the engine tells to what the door says: one container or network at a time, or the whole picture
+at once."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
+
+from resolver.watch.containers import (
+    Json,
+    first_network,
+    network_ids,
+    placed,
+    read_network,
+    read_sandbox,
+)
+from resolver.watch.engine import Engine, NotThere
+from resolver.watch.events import Event, read_event
+from resolver.watch.order import Order
+from resolver.watch.own import interfaces_of, own_addresses
+
+if TYPE_CHECKING:
+    from resolver.names.changes import Change
+    from resolver.names.model import Network, Sandbox
+
+AT_ONCE: Final = 4
+"""Inspects under way when a whole picture is drawn."""
+
+
+log = logging.getLogger(__name__)
+
+
+class Picture:
+    """What has to be remembered between two inspects to read the next one: network names, and who came
+    first."""
+
+    def __init__(self) -> None:
+        self.order = Order()
+        self.addresses: tuple[bytes, ...] = own_addresses()
+        self._ids: dict[str, str] = {}
+
+    def network(self, body: Json) -> Network:
+        """A network of the engine. Raises ValueError for what is none."""
+        network = read_network(body)
+        self._ids[network.name] = network.id
+        return network
+
+    def sandbox(self, body: Json) -> Sandbox:
+        """A container's inspect, with its endpoints in the order of connection. Raises ValueError for what is
+        none."""
+        sandbox = read_sandbox(body, self._ids)
+        interfaces = interfaces_of(sandbox, self.addresses)
+        networks = network_ids(body, self._ids)
+        return placed(sandbox, self.order.places(sandbox.id, networks, first_network(body), interfaces))
+
+    def networks_of(self, body: Json) -> tuple[str, ...]:
+        """Ids of the networks in a container's list entry, as far as they are known."""
+        return tuple(network_ids(body, self._ids))
+
+    def forget_network(self, identity: str) -> None:
+        """The network is no more; its name may be another's already."""
+        self._ids = {name: known for name, known in self._ids.items() if known != identity}
+
+
+def picture(engine: Engine) -> list[Change]:
+    """Every network and every container, stopped ones too, as lines of the door. Blocks.
+
+    Raises EngineError. What vanishes while we look is left out.
+    """
+    drawing = Picture()
+    for event in replay(engine, None, engine.now()):
+        drawing.order.heard(event)
+    changes: list[Change] = [drawing.network(body) for body in engine.networks()]
+    identities = [str(body.get("Id")) for body in engine.containers()]
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        bodies = threads.map(lambda identity: _inspect(engine, identity), identities)
+        changes += [drawing.sandbox(body) for body in bodies if body is not None]
+    return changes
+
+
+def replay(engine: Engine, last: Event | None, now: int) -> list[Event]:
+    """What the engine's buffer tells of the time before ``now``: since the ``last`` event heard, or all it
+    has. Blocks.
+
+    ``since`` includes its own moment, so a replay that does not begin with the last event heard is one with a
+    gap.
+    """
+    if last and last.at >= now * 1_000_000_000:
+        return []
+    since = last.stamp if last else _buffer_begins(engine, now)
+    bodies = engine.events(since, f"{now}.0")
+    events = [event for body in bodies if body is not None and (event := read_event(body))]
+    if last and last not in events:
+        log.warning("events were lost while the engine was away; a full picture makes it good")
+    return [event for event in events if event != last]
+
+
+def _buffer_begins(engine: Engine, now: int) -> str:
+    """Docker keeps 256 events; Podman may keep all there ever were."""
+    return f"{now - 3600}.0" if engine.is_podman else "1.0"
+
+
+def _inspect(engine: Engine, identity: str) -> Json | None:
+    try:
+        return engine.container(identity)
+    except NotThere:
+        return None

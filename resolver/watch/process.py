@@ -1,0 +1,285 @@
+"""The watching process as a story: sockets, child, engine; then signals; then the end, in the reverse
+order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from resolver.names.changes import BadChange, Change, Sync, read
+from resolver.names.model import Network, Sandbox
+from resolver.names.policy import Policy
+from resolver.settings import Settings, SettingsError
+from resolver.watch.book import Book
+from resolver.watch.child import Child
+from resolver.watch.find import places
+from resolver.watch.own import mounted_container, named, own_addresses, own_container
+from resolver.watch.sockets import CannotListen, Sockets, open_sockets
+from resolver.watch.takeover import RENEWAL, Nftables, TakeOver, TakeOverFailed
+from resolver.watch.upstreams import (
+    PROC_TCP,
+    PROC_UDP,
+    Ourselves,
+    Watched,
+    choose,
+    engines_resolver,
+)
+from resolver.watch.upstreams import (
+    read as read_text,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+LOOK_AT_RESOLV_CONF: Final = 1.0
+"""Seconds between looks at whether /etc/resolv.conf was changed: one system call."""
+
+log = logging.getLogger(__name__)
+
+
+class BadChanges(Exception):
+    """A file of changes that cannot be used; the text says which line and why."""
+
+
+def run(settings: Settings, reload: Callable[[], Settings] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT. The exit code: 0 stopped, 1 could not begin, 2 a file of changes is
+    wrong.
+
+    ``reload`` reads the settings anew for SIGHUP; it may raise SettingsError.
+    """
+    sockets = None
+    try:
+        book = Book()
+        if settings.changes:
+            load_changes(settings.changes, book)
+        sockets = open_sockets(settings.listen, take_over=settings.take_over)
+        take_over = TakeOver(Nftables(), *sockets.redirected) if settings.take_over else None
+        if take_over:
+            take_over.prepare()
+        return asyncio.run(_serve(settings, reload, book, sockets, take_over))
+    except BadChanges as error:
+        log.error("%s", error)
+        return 2
+    except (CannotListen, TakeOverFailed) as error:
+        log.error("%s", error)
+        return 1
+    finally:
+        if sockets:
+            sockets.close()
+
+
+def load_changes(path: Path, book: Book) -> None:
+    """Read a file of changes into the book: a static table, or recorded lines. Raises BadChanges.
+
+    Blank lines and lines that begin with ``#`` are passed over. Settings in it are: the command line's count.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise BadChanges(f"changes: {path} cannot be read: {error.strerror}") from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.lstrip().startswith(b"#"):
+            continue
+        try:
+            change = read(line)
+        except BadChange as error:
+            raise BadChanges(f"changes: {path} line {number}: {error}") from None
+        if not isinstance(change, Policy):
+            book.note(change)
+    book.note(Sync("end"))
+
+
+async def _serve(
+    settings: Settings,
+    reload: Callable[[], Settings] | None,
+    book: Book,
+    sockets: Sockets,
+    take_over: TakeOver | None,
+) -> int:
+    return await Watch(settings, reload, book, sockets, take_over).run()
+
+
+class Watch:
+    """Everything that watches, and how it begins and ends."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        reload: Callable[[], Settings] | None,
+        book: Book,
+        sockets: Sockets,
+        take_over: TakeOver | None,
+    ) -> None:
+        self.settings, self.book = settings, book
+        self.child = Child(
+            sockets, book.picture, log_level=settings.log_level, log_format=settings.log_format
+        )
+        self._reload, self._sockets, self._take_over = reload, sockets, take_over
+        self._loop = asyncio.get_running_loop()
+        self._stopped = asyncio.Event()
+        self._resolv_conf = Watched()
+        self._mounted = mounted_container()
+        self._policy_is_due = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def run(self) -> int:
+        """Until told to stop; the exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._stopped.set)
+        self._loop.add_signal_handler(signal.SIGHUP, self._reread)
+        self.book.note(self._policy())
+        self.child.start()
+        self._begin(self._watch_resolv_conf())
+        if self._take_over:
+            self._begin(self._renew(self._take_over))
+        if not self.settings.changes:
+            self._begin(self._follow())
+        await self._stopped.wait()
+        await self._stop()
+        return 0
+
+    def tell(self, changes: Iterable[Change]) -> None:
+        """Note the changes and pass on those that are news. Before the first picture, only what is no part of
+        it."""
+        news = [change for change in changes if self.book.note(change)]
+        if any(isinstance(change, Sandbox | Network) for change in news):
+            self._policy_soon()
+        if not self.book.pictured:
+            news = [change for change in news if not isinstance(change, Sandbox | Network)]
+        if news:
+            self.child.tell(news)
+
+    # Beginning and end
+
+    def _begin(self, story: object) -> None:
+        assert asyncio.iscoroutine(story)
+        task = self._loop.create_task(story)
+        task.add_done_callback(self._failed)
+        self._tasks.append(task)
+
+    def _failed(self, task: asyncio.Task[None]) -> None:
+        """A fault of ours: better to end and be started again than to answer from a table nobody follows any
+        more."""
+        if not task.cancelled() and (error := task.exception()):
+            log.critical("a part of the watching process failed", exc_info=error)
+            self._stopped.set()
+
+    async def _stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        if self._take_over:
+            self._take_over.release()
+        await self.child.stop()
+        if self._take_over:
+            self._take_over.remove()
+        with suppress(asyncio.CancelledError):
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        """The engine's client is loaded only now: sockets and child do not wait for it."""
+        from resolver.watch.follow import Follower  # noqa: PLC0415
+
+        def candidates() -> object:
+            return places(self.settings.engine, os.environ, Path.home())
+
+        await Follower(candidates, self.book, self.tell, self._pictured).run()  # type: ignore[arg-type]
+
+    def _pictured(self) -> None:
+        self.book.pictured = True
+        self.book.note(self._policy())
+        self.child.tell(self.book.picture())
+
+    async def _renew(self, take_over: TakeOver) -> None:
+        """Only while there are names and somebody to answer: otherwise Docker's own resolver is the better
+        one."""
+        said = ""
+        while True:
+            if self.book.pictured and self.child.steady:
+                try:
+                    take_over.renew()
+                    said = ""
+                except TakeOverFailed as error:
+                    if str(error) != said:
+                        log.error("%s", error)
+                    said = str(error)
+            await asyncio.sleep(RENEWAL if self.book.pictured else 0.05)
+
+    # Settings
+
+    def _policy(self) -> Policy:
+        s = self.settings
+        ourselves = Ourselves(s.listen, own_addresses(), s.take_over)
+        return Policy(
+            search_order=s.search_order,
+            ttl=s.ttl,
+            names_on_default_bridge=s.names_on_default_bridge,
+            strangers=s.strangers,
+            domain=s.domain,
+            own=self._own(),
+            upstreams=self._upstreams(ourselves),
+            ourselves=ourselves.servers(),
+        )
+
+    def _own(self) -> str:
+        """A container that was named but is not there yet is nobody, rather than the host, which sees every
+        network."""
+        wanted = self.settings.as_container
+        if wanted:
+            found = named(wanted, self.book.sandboxes)
+            return found.id if found else wanted
+        if not self.book.pictured:
+            return self._mounted
+        return own_container(self._mounted, own_addresses(), self.book.sandboxes)
+
+    def _upstreams(self, ourselves: Ourselves) -> tuple[str, ...]:
+        engines = engines_resolver(read_text(PROC_UDP), read_text(PROC_TCP), self._sockets.redirected)
+        servers = choose(self.settings.upstream, self._resolv_conf.text(), ourselves, engines)
+        before = self.book.policy.upstreams if self.book.policy else None
+        if not servers and before != ():
+            log.warning("no upstream is left to ask about other names; name one with --upstream")
+        return servers
+
+    def _policy_soon(self) -> None:
+        """Whose container we are, and which addresses are ours, may have changed; once for many changes."""
+        if not self._policy_is_due:
+            self._policy_is_due = True
+            self._loop.call_soon(self._tell_policy)
+
+    def _tell_policy(self) -> None:
+        self._policy_is_due = False
+        self.tell([self._policy()])
+
+    async def _watch_resolv_conf(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_AT_RESOLV_CONF)
+            if self._resolv_conf.changed() and not self.settings.upstream:
+                log.info("resolv.conf was changed")
+                self._tell_policy()
+
+    def _reread(self) -> None:
+        """SIGHUP. What cannot be read changes nothing."""
+        try:
+            if self._reload:
+                self._apply(self._reload())
+            if self.settings.changes:
+                fresh = Book()
+                load_changes(self.settings.changes, fresh)
+                self.book.networks, self.book.sandboxes = fresh.networks, fresh.sandboxes
+                self.book.pending = fresh.pending
+                self.child.tell(self.book.picture())
+        except (SettingsError, BadChanges) as error:
+            log.error("the settings stay as they were: %s", error)
+            return
+        self._tell_policy()
+        log.info("settings reread")
+
+    def _apply(self, fresh: Settings) -> None:
+        self.settings, changed = self.settings.after_reload(fresh)
+        if changed:
+            log.warning("these settings change at the next start: %s", ", ".join(changed))
+        logging.getLogger().setLevel(self.settings.log_level.upper())
