@@ -16,12 +16,13 @@ ENGINE = {
     "nsenter": "util-linux",
 }
 
-#: Program → Debian package, for the stand-in images and for asking questions.
+#: Program or file → Debian package, for the stand-in images and for asking questions.
 IMAGES = {
     "busybox": "busybox-static",
     "dig": "bind9-dnsutils",
     "drill": "ldnsutils",
     "debootstrap": "debootstrap",
+    "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
 }
 
 #: Program → Debian package, for bringing a compose file up.
@@ -49,7 +50,7 @@ def ensure(programs: dict[str, str]) -> None:
 
     Raises MissingPackagesError when apt-get may not be used here or fails.
     """
-    missing = {name: package for name, package in programs.items() if shutil.which(name) is None}
+    missing = {name: package for name, package in programs.items() if not _have(name)}
     if not missing:
         return
     if not can_install():
@@ -57,9 +58,13 @@ def ensure(programs: dict[str, str]) -> None:
             f"missing programs: {', '.join(missing)} (packages: {_listed(missing.values())})"
         )
     _install(_offered(sorted(set(missing.values()))))
-    absent = [name for name in missing if shutil.which(name) is None]
+    absent = [name for name in missing if not _have(name)]
     if absent:
         raise MissingPackagesError(f"still missing after apt-get install: {', '.join(absent)}")
+
+
+def _have(name: str) -> bool:
+    return shutil.which(name) is not None or (name.startswith("/") and Path(name).exists())
 
 
 def _listed(packages: Iterable[str]) -> str:
