@@ -136,7 +136,9 @@ def addresses_of(spec: str) -> tuple[socket.AddressFamily, Address, Address]:
         try:
             found.append(
                 socket.getaddrinfo(
-                    host.strip("[]"),
+                    # As octets: text goes through Python's idna codec, which may not be importable any more
+                    # once root is dropped.
+                    host.strip("[]").encode(),
                     int(port),
                     type=socket.SOCK_DGRAM,
                     flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
