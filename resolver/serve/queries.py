@@ -7,11 +7,12 @@ happens: never silence where there can be an rcode.
 
 from __future__ import annotations
 
+import logging
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from resolver.names.answer import Forward, Hold, Reply, answer
+from resolver.names.answer import REFUSED, SERVFAIL, Forward, Hold, Reply, answer
 from resolver.names.table import EVERY, Table, Touched
 from resolver.names.view import View, view_of_client
 from resolver.serve.waiting import Waiting
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from resolver.serve.forward import Forwarder
     from resolver.serve.memory import Memory
     from resolver.serve.udp import Client
+
+log = logging.getLogger(__name__)
 
 MOST_VIEWS: Final = 16_384
 """Client addresses whose views are remembered; spoofed sources must not fill the memory."""
@@ -69,7 +72,12 @@ class Queries:
         except Refused as refused:
             counts["malformed"] += 1
             return refused.reply
-        return self._decide(Asked(packet, query, client), final=False)
+        try:
+            return self._decide(Asked(packet, query, client), final=False)
+        except Exception:
+            # A fault of ours costs this one question, and is told; it does not cost the batch it came in.
+            log.exception("a question could not be decided")
+            return write_reply(query, SERVFAIL)
 
     def changed(self, touched: Touched) -> None:
         """The table changed: forget what it touched, and look at the questions that wait."""
@@ -108,7 +116,7 @@ class Queries:
         """The reply made from the table. Remembered where its question may come again, unless it is a refusal
         of any kind: that may be wrong as soon as a container is being started."""
         query, client = asked.query, asked.client
-        self.counts["refused" if verdict.rcode == 5 else "local"] += 1
+        self.counts["refused" if verdict.rcode == REFUSED else "local"] += 1
         limit = TCP_SIZE if client.tcp else udp_limit(query)
         kept: bytes | RRset
         if verdict.addresses:
