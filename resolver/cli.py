@@ -52,9 +52,9 @@ class Program(click.Group):
         except (KeyboardInterrupt, click.Abort):
             status = 130
         except BrokenPipeError:
-            # The reader (head, less) went away. Python would complain again when it closes stdout.
+            # The reader (head, less) went away; click says 1 too. Python would complain at closing.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            status = 141
+            status = 1
         sys.exit(status if isinstance(status, int) else 0)
 
     def resolve_command(
@@ -142,7 +142,16 @@ def names(
 
 @cli.command(
     cls=SettingsCommand,
-    uses=[*_PICTURE, "as_container", "search_order", "strangers", "domain", "upstream"],
+    uses=[
+        *_PICTURE,
+        "as_container",
+        "search_order",
+        "strangers",
+        "domain",
+        "listen",
+        "take_over",
+        "upstream",
+    ],
     short_help="Say why a name is answered as it is.",
 )
 @click.argument("name", metavar="NAME")
@@ -164,4 +173,14 @@ def why(
 
 def main() -> None:
     """Entry point of the console script."""
+    _open_standard_descriptors()
     cli(prog_name="resolver")
+
+
+def _open_standard_descriptors() -> None:
+    """Where stderr is closed, a socket would get its number, and log lines would go to clients."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - open as long as the process
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115

@@ -240,6 +240,9 @@ def check_together(settings: Settings, origins: Mapping[str, str]) -> None:
 
 def _meets(server: str, own: Listen) -> bool:
     asked = read_listen(server)
+    if asked == Settings().listen[0]:
+        # The engine's own resolver is still there behind this address; ``watch`` finds its true port.
+        return False
     if own.wildcard:
         return asked.port == own.port and ip_address(asked.address).is_loopback
     return asked == own

@@ -262,7 +262,7 @@ CHOSEN = [s for s in KEYS if s.key not in ("changes", "engine", "upstream")]
 
 @given(data=st.data())
 def test_precedence(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Whatever is given where: flag before environment before file before default, each setting for itself."""
+    """Flag before environment before file before default, whatever is given where, each for itself."""
     arguments: list[str] = []
     file: dict[str, str] = {}
     expected: dict[str, object] = {}
@@ -300,8 +300,9 @@ def test_contradictions(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("listen", "upstream", "meet"),
     [
-        ("127.0.0.11", "127.0.0.11", True),
-        ("127.0.0.11", "127.0.0.11:54", False),
+        ("127.0.0.1", "127.0.0.1", True),
+        ("127.0.0.1", "127.0.0.1:54", False),
+        ("127.0.0.11", "127.0.0.11", False),  # the engine's own resolver, behind us
         ("0.0.0.0", "127.0.0.1", True),
         ("0.0.0.0:54", "127.0.0.1", False),
         ("0.0.0.0", "9.9.9.9", False),

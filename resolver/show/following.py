@@ -13,7 +13,7 @@ from resolver.show.terminal import CommandError
 from resolver.watch.engine import Engine, EngineError, EventStream
 from resolver.watch.events import read_event
 from resolver.watch.find import places
-from resolver.watch.process import picture as picture_of_engine
+from resolver.watch.picture import picture as picture_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,16 +34,22 @@ def picture(settings: Settings) -> Iterable[Change]:
     Raises CommandError that says what to do when there is no engine.
     """
     try:
-        return list(picture_of_engine(settings))
+        return picture_of(_reach(settings))
     except EngineError as error:
         raise CommandError(str(error)) from None
+    except ValueError as error:
+        raise CommandError(f"the engine tells of {error}, which cannot be") from None
+
+
+def _reach(settings: Settings) -> Engine:
+    return Engine.reach(places(settings.engine, os.environ, Path.home()))
 
 
 def stirs(settings: Settings) -> Iterator[None]:
     """Comes back once at the beginning of each subscription, and after each burst of events. Never ends."""
     while True:
         try:
-            engine = Engine.reach(places(settings.engine, os.environ, Path.home()))
+            engine = _reach(settings)
             events = engine.events(since=f"{engine.now()}.000000000")
         except EngineError:
             time.sleep(_PAUSE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import fields, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -12,15 +11,17 @@ import click
 from resolver.names.changes import BadChange, Change, read
 from resolver.names.policy import Policy
 from resolver.names.table import Table
-from resolver.settings import BY_NAME, Settings
 from resolver.show.terminal import CommandError, printable
 from resolver.watch.own import mounted_container, own_addresses, own_container
+from resolver.watch.upstreams import DNS_PORT, ENGINES_OWN, RESOLV_CONF, Ourselves, choose
+from resolver.watch.upstreams import read as text_of_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from resolver.names.model import Sandbox
+    from resolver.settings import Settings
 
 _GLANCE = 0.5
 """Seconds between two looks at a file."""
@@ -43,8 +44,9 @@ def follow_picture(settings: Settings) -> Iterator[Table]:
 
     Raises CommandError as ``take_picture`` does, for the first one; later the last table stays.
     """
+    before = _state(settings.changes) if settings.changes else ()
     yield take_picture(settings)
-    for _ in _file_stirs(settings.changes) if settings.changes else _engine_stirs(settings):
+    for _ in _file_stirs(settings.changes, before) if settings.changes else _engine_stirs(settings):
         try:
             table = take_picture(settings)
         except CommandError as error:
@@ -64,28 +66,37 @@ def changes_of(path: Path) -> Iterator[Change]:
                 if line.strip() and not line.lstrip().startswith(b"#"):
                     yield _read(line, path, number)
     except OSError as error:
-        raise CommandError(f"{path} cannot be read: {error.strerror}") from None
+        raise CommandError(f"{path} cannot be read: {error.strerror}", 2) from None
 
 
 def _read(line: bytes, path: Path, number: int) -> Change:
     try:
         return read(line)
     except BadChange as error:
-        raise CommandError(f"{path} line {number} is no change: {error}") from None
+        raise CommandError(f"{path} line {number} is no change: {error}", 2) from None
 
 
 def policy_of(settings: Settings, table: Table) -> Policy:
-    """The policy that answers would follow: what the file of changes says, under what was chosen here."""
-    shared = {f.name for f in fields(Policy)} & set(BY_NAME)
-    chosen = {n: v for n in shared if (v := getattr(settings, n)) != BY_NAME[n].default}
-    policy = replace(table.policy, **chosen)
-    if settings.upstream:
-        policy = replace(policy, upstreams=settings.upstream)
+    """The policy a resolver with these settings would answer by; a file of changes has no say in it."""
+    ourselves = Ourselves(settings.listen, own_addresses(), settings.take_over)
+    # Where the engine's own resolver is behind our address, it is asked there, at a port of its own.
+    engines = f"{ENGINES_OWN}:{DNS_PORT}"
+    return Policy(
+        search_order=settings.search_order,
+        ttl=settings.ttl,
+        names_on_default_bridge=settings.names_on_default_bridge,
+        strangers=settings.strangers,
+        domain=settings.domain,
+        own=_own(settings, table),
+        upstreams=choose(settings.upstream, text_of_file(RESOLV_CONF), ourselves, engines),
+        ourselves=ourselves.servers(),
+    )
+
+
+def _own(settings: Settings, table: Table) -> str:
     if settings.as_container:
-        policy = replace(policy, own=container(table, settings.as_container).id)
-    elif not settings.changes:
-        policy = replace(policy, own=own_container(mounted_container(), own_addresses(), table.sandboxes))
-    return policy
+        return container(table, settings.as_container).id
+    return own_container(mounted_container(), own_addresses(), table.sandboxes)
 
 
 def container(table: Table, name: str) -> Sandbox:
@@ -99,9 +110,8 @@ def container(table: Table, name: str) -> Sandbox:
     raise CommandError(f"there is no container {name}" + (f", did you mean {near[0]}?" if near else ""))
 
 
-def _file_stirs(path: Path) -> Iterator[None]:
+def _file_stirs(path: Path, before: tuple[int, ...]) -> Iterator[None]:
     """Comes back whenever the file was written to or replaced."""
-    before = _state(path)
     while True:
         time.sleep(_GLANCE)
         if (now := _state(path)) != before:
