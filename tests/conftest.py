@@ -1,0 +1,27 @@
+"""What holds for all tests: in CI nothing that needs an engine may be skipped."""
+
+import os
+from collections.abc import Generator
+
+import pytest
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skipped engine test into a failed one where CI is set."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and _must_run(item):
+        report.outcome = "failed"
+        report.longrepr = f"engine test skipped in CI: {report.longrepr}"
+    return report
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Unit tests first: they tell in a second what is wrong."""
+    items.sort(key=lambda item: item.get_closest_marker("engine") is not None)
+
+
+def _must_run(item: pytest.Item) -> bool:
+    return bool(os.environ.get("CI")) and item.get_closest_marker("engine") is not None

@@ -1,0 +1,35 @@
+"""The engine, and a laboratory on it."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.engine import NoEngineError, engine
+from lab.topology import Lab
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test of this folder needs an engine."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("engine")
+
+
+@pytest.fixture(scope="session")
+def engine_url() -> Iterator[str]:
+    """The URL of a real engine, private where none answers; a skip (in CI a failure) where none can be."""
+    with contextlib.ExitStack() as stack:
+        try:
+            url = stack.enter_context(engine())
+        except NoEngineError as reason:
+            pytest.skip(str(reason))
+        yield url
+
+
+@pytest.fixture
+def lab(engine_url: str) -> Iterator[Lab]:
+    """An empty laboratory; what a test makes in it is removed after the test."""
+    with Lab(engine_url) as laboratory:
+        yield laboratory
