@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 
 MOST_VIEWS: Final = 16_384
 """Client addresses whose views are remembered; spoofed sources must not fill the memory."""
+MOST_TURNS: Final = 4096
+"""Sets of addresses of which is remembered whose turn it is to be first."""
 
 
 @dataclass(slots=True)
@@ -60,6 +62,7 @@ class Queries:
     ) -> None:
         self._loop, self._table, self._memory, self._forwarder = loop, table, memory, forwarder
         self._views: dict[bytes, View] = {}
+        self._turns: dict[tuple[bytes, ...], int] = {}
         self.waiting: Waiting[Asked] = Waiting(loop, self._decide_again)
         self.counts = {"cold": 0, "local": 0, "forwarded": 0, "held": 0, "refused": 0, "malformed": 0}
 
@@ -121,6 +124,7 @@ class Queries:
         kept: bytes | RRset
         if verdict.addresses:
             rrset = write_addresses(query, verdict.addresses, self._table.policy.ttl, limit)
+            rrset.turn = self._turn(verdict.addresses) * rrset.width
             body = rrset.next()
             kept = rrset if len(verdict.addresses) > 1 else body
         else:
@@ -132,6 +136,16 @@ class Queries:
         if client.body and not query.options and not verdict.rcode:
             self._memory.keep(client.address, client.body, kept)
         return query.id + body
+
+    def _turn(self, addresses: tuple[bytes, ...]) -> int:
+        """Which of them is first now. Remembered here, for a reply that is not kept would always begin anew."""
+        if len(addresses) == 1:
+            return 0
+        if len(self._turns) >= MOST_TURNS:
+            self._turns.clear()
+        turn = self._turns.get(addresses, 0)
+        self._turns[addresses] = (turn + 1) % len(addresses)
+        return turn
 
     def _hold(self, asked: Asked) -> bytes | None:
         policy = self._table.policy

@@ -40,6 +40,8 @@ class _Connections:
     open: dict[str, int | None] = field(default_factory=dict)
     """Network → what ``since`` said before a connect that may yet turn out to be part of a start."""
     running: bool | None = None
+    listed: bool = False
+    """Whether an inspect was seen: only against an earlier one is a network a later one."""
 
 
 class Order:
@@ -106,6 +108,7 @@ class Order:
         for network in [n for n in known.since if n not in networks]:
             del known.since[network]
             known.open.pop(network, None)
-        later = max(known.since.values()) + 1 if known.since else AT_CREATION
+        later = max(known.since.values()) + 1 if known.since and known.listed else AT_CREATION
+        known.listed = True
         for network in networks:
             known.since.setdefault(network, later)
