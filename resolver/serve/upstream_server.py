@@ -127,23 +127,18 @@ def addresses_of(spec: str) -> tuple[socket.AddressFamily, Address, Address]:
     Raises ValueError for anything else, also for a zone (``fe80::1%eth0``) whose interface does not exist
     now.
     """
-    host, colon, ports = spec.rpartition(":")
+    host, _, ports = spec.rpartition(":")
     udp_port, _, tcp_port = ports.partition("/")
-    if not colon or not host.strip("[]"):
+    family, udp_address = _address(spec, host.strip("[]"), udp_port)
+    return family, udp_address, _address(spec, host.strip("[]"), tcp_port or udp_port)[1]
+
+
+def _address(spec: str, host: str, port: str) -> tuple[socket.AddressFamily, Address]:
+    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
         raise ValueError(f"{spec!r} is not ADDR:PORT")
-    found = []
-    for port in (udp_port, tcp_port or udp_port):
-        try:
-            found.append(
-                socket.getaddrinfo(
-                    # As octets: text goes through Python's idna codec, which may not be importable any more
-                    # once root is dropped.
-                    host.strip("[]").encode(),
-                    int(port),
-                    type=socket.SOCK_DGRAM,
-                    flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-                )[0]
-            )
-        except (OSError, OverflowError) as error:
-            raise ValueError(f"{spec!r}: {error}") from None
-    return found[0][0], found[0][4], found[1][4]
+    flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+    try:
+        found = socket.getaddrinfo(host, int(port), type=socket.SOCK_DGRAM, flags=flags)[0]
+    except OSError as error:
+        raise ValueError(f"{spec!r}: {error}") from None
+    return found[0], found[4]

@@ -109,13 +109,13 @@ async def test_a_socket_is_retired_after_its_uses_and_after_its_time(
     server = serve()
     for number in range(60):
         await asker.ask(server, packet=query(f"n{number}.example"))
-    ports = [port for _, (_, port) in server.asked]
-    assert max(ports.count(port) for port in ports) == 3
-    assert len(asker.upstreams.open) <= 4
+    assert len({port for _, (_, port) in server.asked}) > 15, "20, but for those the kernel chose twice"
+    before = set(asker.upstreams.open)
+    assert len(before) <= 4
     asker.clock.now += udp_exchange.LONGEST_USE
     for number in range(60):
         await asker.ask(server, packet=query(f"m{number}.example"))
-    assert not {port for _, (_, port) in server.asked[60:]} & set(ports[-3:])
+    assert not before & asker.upstreams.open
 
 
 async def test_letter_case_may_change_on_the_way(asker: Asker, serve: Serve) -> None:
@@ -548,14 +548,12 @@ def test_addresses(spec: str, expected: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", ["", "192.0.2.1", ":53", "example.com:53", "192.0.2.1:x", "[::1]", "192.0.2.1:53/"]
+    "spec",
+    ["", "192.0.2.1", ":53", "example.com:53", "192.0.2.1:x", "192.0.2.1:99999", "192.0.2.1:0", "[::1]"],
 )
 def test_no_addresses(spec: str) -> None:
-    if spec == "192.0.2.1:53/":
-        assert addresses_of(spec)[1] == addresses_of(spec)[2]
-    else:
-        with pytest.raises(ValueError, match=r".+"):
-            addresses_of(spec)
+    with pytest.raises(ValueError, match=r".+"):
+        addresses_of(spec)
 
 
 @given(
