@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from resolver import log
@@ -150,6 +151,7 @@ def test_kinds_are_bounded(written: Written) -> None:
     assert len(lines._kinds) == log.MOST_KINDS
 
 
+@effort(deadline=None)
 @given(
     st.text(), st.one_of(st.text(), st.binary(), st.floats(), st.lists(st.text()), st.none()), st.booleans()
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from resolver import cli
@@ -260,6 +261,7 @@ def test_a_wrong_value_that_is_overridden_does_not_matter(
 CHOSEN = [s for s in KEYS if s.key not in ("changes", "engine", "upstream")]
 
 
+@effort(deadline=None)
 @given(data=st.data())
 def test_precedence(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Flag before environment before file before default, whatever is given where, each for itself."""
@@ -355,6 +357,7 @@ def test_what_can_change_while_running() -> None:
     assert old.after_reload(old) == (old, ())
 
 
+@effort(deadline=None)
 @given(st.ip_addresses(), st.integers(1, 65535))
 def test_listen_reads_what_it_writes(address: Any, port: int) -> None:
     listen = Listen(str(address), port)
@@ -364,6 +367,7 @@ def test_listen_reads_what_it_writes(address: Any, port: int) -> None:
         assert address.is_multicast or str(address) == "255.255.255.255"
 
 
+@effort(deadline=None)
 @given(st.text(max_size=80), st.sampled_from([s for s in KEYS if s.key != "changes"]))
 def test_any_text_is_a_value_or_one_harmless_line(text: str, setting: Setting) -> None:
     told = ""
@@ -374,6 +378,7 @@ def test_any_text_is_a_value_or_one_harmless_line(text: str, setting: Setting) -
     assert told.isprintable()
 
 
+@effort(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_file_is_settings_or_one_harmless_line(
     tmp_path_factory: pytest.TempPathFactory, content: bytes

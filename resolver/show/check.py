@@ -16,6 +16,7 @@ import click
 from dnslib import QTYPE, RCODE, DNSError, DNSRecord
 
 from resolver.show.terminal import coloured, json_line, printable
+from resolver.watch.sockets import status_name
 
 if TYPE_CHECKING:
     from resolver.settings import Listen
@@ -46,11 +47,6 @@ def check_running(listen: Listen, *, as_json: bool = False) -> int:
         word = click.style("ready" if ready else "not ready", fg="green" if ready else "red", bold=True)
         click.echo(f"{word}: {printable(why)}", color=coloured())
     return 0 if ready else 1
-
-
-def status_name(listen: Listen) -> str:
-    """The abstract socket on which the resolver that listens there tells its status."""
-    return f"\0resolver/{listen}"
 
 
 def read_status(listen: Listen) -> dict[str, Any]:
@@ -149,7 +145,9 @@ def _summary(status: dict[str, Any], listen: Listen) -> str:
     amounts = (
         f"{count('names', 'name')} of {count('containers', 'container')} on {count('networks', 'network')}"
     )
-    return f"answering at {listen}, {amounts}; {_engine(status)}"
+    # Without an engine it serves a file of changes, and there is nothing to say about one.
+    engine = f"; {_engine(status)}" if status.get("engine") else ""
+    return f"answering at {listen}, {amounts}{engine}"
 
 
 def _engine(status: dict[str, Any]) -> str:

@@ -14,7 +14,8 @@ from dnslib import RR, A, DNSRecord
 
 from resolver.settings import Listen
 from resolver.show import check
-from resolver.show.check import check_running, status_name
+from resolver.show.check import check_running
+from resolver.watch.sockets import status_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,6 +114,12 @@ def test_ready(capsys: pytest.CaptureFixture[str]) -> None:
         body = json.loads(told(capsys))
     assert body["ready"] is True
     assert body["counters"] == {"queries": 5}
+
+
+def test_ready_with_a_file_of_changes(capsys: pytest.CaptureFixture[str]) -> None:
+    with running({**READY, "engine": None}) as listen:
+        assert check_running(listen) == 0
+    assert told(capsys).endswith("on 3 networks")
 
 
 def test_ready_without_the_engine(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from resolver.settings import Settings
@@ -124,6 +125,7 @@ def row(name: str, network: str = "n", container: str = "c") -> Row:
     return Row(network, name, container, "id", ("10.0.0.1",))
 
 
+@effort(deadline=None)
 @given(st.text(max_size=40), st.text(max_size=40), st.text(max_size=40))
 def test_no_name_reaches_the_terminal_unescaped(name: str, network: str, container: str) -> None:
     for out in (io.StringIO(), Terminal()):
@@ -138,6 +140,7 @@ def test_no_name_reaches_the_terminal_unescaped(name: str, network: str, contain
     assert json.loads(line) == {"name": name}
 
 
+@effort(deadline=None)
 @given(st.text())
 def test_printable_changes_only_what_is_not(text: str) -> None:
     assert printable(text).isprintable()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from resolver.names.explain import Explanation, Step
@@ -119,6 +120,7 @@ def test_a_name_no_question_can_carry(world: Path) -> None:
 words = st.text(max_size=20)
 
 
+@effort(deadline=None)
 @given(words, words, words, st.lists(words, max_size=3))
 def test_nothing_that_steers_a_terminal_gets_out(name: str, who: str, outcome: str, more: list[str]) -> None:
     told = Explanation(
