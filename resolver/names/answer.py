@@ -80,7 +80,8 @@ def answer(key: bytes, qtype: int, view: View, table: Table, *, final: bool = Fa
         return Reply(NXDOMAIN)
     if view.way_out == "closed":
         return HOLD if doubtful else Reply(SERVFAIL)
-    return Forward(view.servers, doubtful) if doubtful or view.servers else _FORWARD
+    servers = view.servers or servers_for(key, table.policy)
+    return Forward(servers, doubtful) if doubtful or servers else _FORWARD
 
 
 def settled_for(view: View, table: Table) -> bool:
@@ -88,6 +89,17 @@ def settled_for(view: View, table: Table) -> bool:
     if not table.pictured:
         return table.engine is not None and table.engine.state == "lost"
     return not table.pending or not table.pending_on(view.depends)
+
+
+def servers_for(key: bytes, policy: Policy) -> tuple[str, ...]:
+    """The servers ``--forward`` names for this name, the longest domain winning; none where it names none."""
+    best = -1
+    servers: tuple[str, ...] = ()
+    for domain, named in policy.forwards:
+        tail = key_of(domain)
+        if tail is not None and len(tail) > best and (key == tail or _ends_at_label(key, tail)):
+            best, servers = len(tail), named
+    return servers
 
 
 def candidates(key: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -227,6 +227,11 @@ def _read_policy(body: Mapping[str, Any]) -> Policy:
     for name in ("upstreams", "ourselves"):
         if name in given:
             given[name] = _texts(body, name)
+    if "forwards" in given:
+        given["forwards"] = tuple(
+            (_text({"domain": domain}, "domain"), _texts({"servers": servers}, "servers"))
+            for domain, servers in body["forwards"]
+        )
     return Policy(**given)
 
 

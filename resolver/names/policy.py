@@ -30,6 +30,8 @@ class Policy:
     """Seconds a question may wait for the first picture of the engine."""
     upstreams: tuple[str, ...] = ()
     """``ADDR:PORT`` or ``ADDR:PORT/TCPPORT`` in the order to try them (IPv6 in brackets)."""
+    forwards: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """(domain, servers) pairs: names at and below the domain are sent there; the longest domain wins."""
     ourselves: tuple[str, ...] = ()
     """Addresses at which we answer: a container's ``--dns`` that names one of them is no server to forward
     to."""
