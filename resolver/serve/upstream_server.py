@@ -109,6 +109,7 @@ class Server:
         for exchange in self.sockets:
             if exchange is not None:
                 exchange.retire()
+        self.sockets = [None] * POOL
 
     def status(self) -> dict[str, object]:
         """For people: state, round trip in milliseconds, counts."""
@@ -138,7 +139,9 @@ def _address(spec: str, host: str, port: str) -> tuple[socket.AddressFamily, Add
         raise ValueError(f"{spec!r} is not ADDR:PORT")
     flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
     try:
-        found = socket.getaddrinfo(host, int(port), type=socket.SOCK_DGRAM, flags=flags)[0]
+        # As octets: text goes through Python's idna codec, which may not be importable any more once root is
+        # dropped.
+        found = socket.getaddrinfo(host.encode(), int(port), type=socket.SOCK_DGRAM, flags=flags)[0]
     except OSError as error:
         raise ValueError(f"{spec!r}: {error}") from None
     return found[0], found[4]
