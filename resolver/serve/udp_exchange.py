@@ -73,7 +73,7 @@ class UdpExchange:
         self.pending: dict[bytes, Flight] = {}
         self.uses = 1 if server.forgotten else MOST_USES
         self.retire_at = now + LONGEST_USE
-        self.retired = False
+        self.retired = server.forgotten
         self.broken = False
         self._sock = sock = socket.socket(
             server.family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC

@@ -65,6 +65,7 @@ question; stray: no question waits for that ID; late: another server's reply had
 
 log = logging.getLogger(__name__)
 
+_UNWILLING: Final = frozenset((RCODE_SERVFAIL, RCODE_REFUSED))
 _LOST_QUIETLY: Final = (errno.EAGAIN, errno.ENOBUFS, errno.EINTR)
 """Errors of a send that say nothing about the server: as if the network had lost the datagram."""
 
@@ -170,7 +171,9 @@ class Upstreams:
         """A message with an ID that ``flight`` waits for came from the server asked."""
         question = flight.question
         shape = read_reply(packet, question)
-        if shape is not None and not _repeats(question, shape):
+        # Most servers repeat the question letter by letter, all of them but for the case.
+        repeated = packet.startswith(question, HEADER_SIZE)
+        if shape and not repeated and comparable(shape.question) != comparable(question):
             self.counters["mismatched"] += 1
             return
         sent = flight.take(exchange, packet[:2])
@@ -179,7 +182,7 @@ class Upstreams:
             self.routes.version += 1
         if flight.over:
             self.counters["late"] += 1
-        elif shape is None or shape.rcode == RCODE_SERVFAIL or shape.rcode == RCODE_REFUSED:
+        elif shape is None or shape.rcode in _UNWILLING:
             self.counters["malformed" if shape is None else "unwilling"] += 1
             self._pass_over(flight, server, now)
         elif shape.truncated and isinstance(exchange, UdpExchange):
@@ -366,10 +369,3 @@ class Upstreams:
                 done(shape)
             except Exception:
                 log.exception("a reply was not taken")
-
-
-def _repeats(question: bytes, shape: ReplyShape) -> bool:
-    """Whether a reply is to that question; most servers repeat it letter by letter, all but for the case."""
-    return shape.packet.startswith(question, HEADER_SIZE) or comparable(shape.question) == comparable(
-        question
-    )

@@ -482,6 +482,18 @@ async def test_forget_finishes_what_is_under_way_and_closes_its_sockets(asker: A
     assert not asker.upstreams.open
 
 
+async def test_what_is_sent_again_after_forget_leaves_no_socket(asker: Asker, serve: Serve) -> None:
+    server = serve(silent)
+    got = asker.start(server)
+    await until(lambda: server.asked)
+    asker.upstreams.forget()
+    server.behaviour = well
+    await asker.let(1.0)
+    assert got[0] is not None
+    await asker.let(2.0)
+    assert not asker.upstreams.open
+
+
 async def test_lists_of_servers_are_bounded(asker: Asker, serve: Serve) -> None:
     server = serve()
     for number in range(600):
