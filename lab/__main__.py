@@ -1,9 +1,15 @@
-"""``python -m lab up|down|status``: a private engine that stays, so that test runs start at once."""
+"""``python -m lab up|down|status|image``.
+
+up, down, status: a private engine that stays, so that test runs start at once.
+image: build the project's image on the engine that answers.
+"""
 
 import argparse
 import sys
 
 from lab import packages, private
+from lab.engine import find
+from lab.images import ImageError, Images
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,7 +49,21 @@ def _status() -> int:
     return 0
 
 
-_COMMANDS = {"up": _up, "down": _down, "status": _status}
+def _image() -> int:
+    url = find()
+    if url is None:
+        packages.say("no engine answers; `python -m lab up` starts a private one that stays")
+        return 1
+    try:
+        tag = Images(url).resolver()
+    except (packages.MissingPackagesError, ImageError) as failure:
+        packages.say(str(failure))
+        return 1
+    packages.say(f"built {tag} on {url}")
+    return 0
+
+
+_COMMANDS = {"up": _up, "down": _down, "status": _status, "image": _image}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,88 @@
+# `make` lists the targets. Everything a target needs it sets up itself; nothing is installed outside .venv and
+# .cache, but for Debian packages where root runs this on a machine that lacks them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+PACKAGES := $(wildcard resolver lab bench tests)
+
+PIP_INSTALL := $(BIN)/pip install -qq --disable-pip-version-check
+# One lock for all Pythons we support; uv is only the tool that writes it.
+LOCK := .cache/lock/bin/uv pip compile --quiet --upgrade --universal --python-version=3.11 --generate-hashes \
+  --custom-compile-command="make lock"
+
+N ?= 2000
+MINUTES ?= 10
+KEEP ?=
+QUICK ?=
+
+.PHONY: help
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 17
+
+.PHONY: setup
+setup: $(STAMP)  ## make .venv from the lock file, the project installed in it
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	@.ci/python3-venv $(PYTHON)
+	$(PYTHON) -m venv .venv
+	$(PIP_INSTALL) --require-hashes -r requirements-dev.lock
+	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: test
+test: setup lint  ## set everything up, check the code, run all tests (unit first, then on a real engine)
+	$(BIN)/pytest
+
+.PHONY: demo
+demo: setup  ## show the resolver at work with real containers (KEEP=1 leaves it up)
+	$(BIN)/python -m lab.demo $(if $(KEEP),--keep)
+
+.PHONY: lint
+lint: setup  ## ruff, its formatter, mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy $(PACKAGES)
+
+.PHONY: oracle
+oracle: setup  ## ask Docker's resolver and ours N questions each (N=2000) and compare
+	$(BIN)/pytest tests/oracle --questions=$(N)
+
+.PHONY: bench
+bench: setup  ## measure (QUICK=1: a minute)
+	$(BIN)/python -m bench $(if $(QUICK),--quick)
+
+.PHONY: fuzz
+fuzz: setup  ## random packets and random changes, for long
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -m "not engine" --timeout=0
+
+.PHONY: soak
+soak: setup  ## run under load with containers coming and going (MINUTES=10)
+	$(BIN)/python -m bench.soak --minutes=$(MINUTES)
+
+.PHONY: audit
+audit: setup  ## look the locked dependencies up in the public list of known faults
+	$(PYTHON) -m venv .cache/audit
+	.cache/audit/bin/pip install -qq pip-audit
+	.cache/audit/bin/pip-audit --require-hashes --disable-pip -r requirements.lock
+
+.PHONY: lock
+lock:  ## renew the lock files
+	$(PYTHON) -m venv .cache/lock
+	.cache/lock/bin/pip install -qq uv
+	$(LOCK) pyproject.toml --output-file=requirements.lock
+	$(LOCK) pyproject.toml --extra=dev --group=build --output-file=requirements-dev.lock
+	$(LOCK) --group=build --output-file=requirements-build.lock
+
+.PHONY: image
+image: setup  ## build the image on the engine that answers
+	$(BIN)/python -m lab image
+
+.PHONY: clean
+clean:  ## remove what was made in this checkout
+	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
