@@ -20,10 +20,11 @@ from __future__ import annotations
 import json
 from dataclasses import MISSING, asdict, dataclass, fields
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING, Any, Literal
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from resolver.names.model import Endpoint, Network, Sandbox
-from resolver.names.policy import Policy
+from resolver.names.policy import Policy, SearchOrder, Strangers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -105,7 +106,7 @@ def read(line: str | bytes) -> Change:
         raise BadChange(f"{error.args[0]!r} is missing or is no word of this door") from None
     except RecursionError:
         raise BadChange("nested too deeply") from None
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise BadChange(str(error)) from None
     return change
 
@@ -147,7 +148,7 @@ def _text(body: Mapping[str, Any], name: str, default: str | None = None) -> str
 
 def _number(body: Mapping[str, Any], name: str, default: float = 0) -> float:
     value = body.get(name, default)
-    if not isinstance(value, int | float):
+    if not isinstance(value, int | float) or not isfinite(value):
         raise BadChange(f"{name} must be a number, not {value!r}")
     return value
 
@@ -220,20 +221,42 @@ def _read_gone(body: Mapping[str, Any]) -> Gone:
 
 
 def _read_policy(body: Mapping[str, Any]) -> Policy:
-    known = {f.name: f.default for f in fields(Policy)}
-    if unknown := set(body) - set(known):
+    """Strictly: a value of another type would be found out only by the questions it breaks."""
+    usual = {f.name: f.default for f in fields(Policy)}
+    if unknown := set(body) - set(usual):
         raise BadChange(f"unknown setting {', '.join(sorted(unknown))}")
-    given = dict(body)
-    for name in ("upstreams", "ourselves"):
-        if name in given:
-            given[name] = _texts(body, name)
-    if "forwards" in given:
-        given["forwards"] = tuple(
-            (_text({"domain": domain}, "domain"), _texts({"servers": servers}, "servers"))
-            for domain, servers in body["forwards"]
-        )
-    return Policy(**given)
+    return Policy(**{name: _setting(body, name, usual[name]) for name in body})
 
+
+def _setting(body: Mapping[str, Any], name: str, usual: object) -> Any:
+    """A value of the type of the usual one."""
+    if name == "forwards":
+        return tuple(
+            (_text({"domain": domain}, "domain"), _texts({"servers": servers}, "servers"))
+            for domain, servers in body[name]
+        )
+    if name in _CHOICES:
+        return _one_of(body, name, _CHOICES[name])
+    if isinstance(usual, tuple):
+        return _texts(body, name)
+    if isinstance(usual, str):
+        return _text(body, name)
+    value = body[name]
+    if isinstance(usual, bool) != isinstance(value, bool):
+        raise BadChange(f"{name} cannot be {value!r}")
+    if isinstance(usual, int) and not isinstance(value, int):
+        raise BadChange(f"{name} must be a whole number, not {value!r}")
+    if not 0 <= _number(body, name) <= _MOST_SECONDS:
+        raise BadChange(f"{name} must be from 0 to {_MOST_SECONDS}, not {value!r}")
+    return value
+
+
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "search_order": get_args(SearchOrder),
+    "strangers": get_args(Strangers),
+}
+_MOST_SECONDS = 0x7FFFFFFF
+"""The longest TTL (RFC 2181 section 8), and longer than anything waits."""
 
 _READERS: Mapping[str, Callable[[dict[str, Any]], Change]] = {
     "container": _read_container,

@@ -207,7 +207,7 @@ class Table:
                 entry = (int(subnet.network_address), int(subnet.netmask), network.id)
                 subnets[subnet.max_prefixlen // 8].append(entry)
         for entries in subnets.values():
-            entries.sort(key=lambda entry: -entry[1])
+            entries.sort(key=lambda entry: (-entry[1], entry[2]))
         return subnets
 
 
