@@ -115,6 +115,7 @@ class Lab:
         links: Mapping[str, str] | None = None,
         hostname: str | None = None,
         dns: Sequence[str] = (),
+        dns_options: Sequence[str] = (),
         network_mode: str | None = None,
         command: Sequence[str] = _SLEEP,
         image: str | None = None,
@@ -136,6 +137,7 @@ class Lab:
             network_mode=network or network_mode,
             links=dict(links) if links and network is None else None,
             dns=list(dns) or None,
+            dns_opt=list(dns_options) or None,
             cap_add=list(cap_add) or None,
             binds=list(binds) or None,
         )
