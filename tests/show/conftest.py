@@ -62,9 +62,10 @@ WORLD: list[dict[str, Any]] = [
 
 
 def write_world(path: Path, *more: dict[str, Any]) -> Path:
-    """The world, and more, in a file that ``--changes`` takes."""
-    path.write_text("# by hand\n\n" + "".join(json.dumps(change) + "\n" for change in (*WORLD, *more)))
-    return path
+    """The world, and more, in a file that ``--changes`` takes; put there at once, never seen half."""
+    draft = path.with_suffix(".new")
+    draft.write_text("# by hand\n\n" + "".join(json.dumps(change) + "\n" for change in (*WORLD, *more)))
+    return draft.rename(path)
 
 
 @pytest.fixture(autouse=True)

@@ -6,10 +6,11 @@ import io
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,6 +25,7 @@ from resolver.show.terminal import CommandError, json_line, printable
 from tests.show.conftest import write_world
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -180,10 +182,18 @@ def test_long_names_are_whole() -> None:
     assert max(map(len, seen.getvalue().splitlines())) <= 80
 
 
-def begun(world: Path, *arguments: str, out: int) -> subprocess.Popen[bytes]:
+@contextmanager
+def begun(world: Path, *arguments: str, out: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A watching program, which does not outlive the test whatever comes of it."""
     command = [sys.executable, "-m", "resolver", "names", "--watch", "--changes", str(world), *arguments]
     environment = {**os.environ, "NO_COLOR": "1", "TERM": "xterm"}
-    return subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL, env=environment)
+    program = subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL, env=environment)
+    os.close(out)
+    try:
+        yield program
+    finally:
+        program.kill()
+        program.wait()
 
 
 MORE: dict[str, Any] = {
@@ -196,40 +206,29 @@ MORE: dict[str, Any] = {
 
 def test_watch_tells_what_came_and_went(world: Path) -> None:
     reader, writer = os.pipe()
-    program = begun(world, "--json", out=writer)
-    os.close(writer)
-    with os.fdopen(reader) as lines:
-        first = [json.loads(next(lines)) for _ in range(6)]
-        assert {row["name"] for row in first} == {"web", "es", "es1", "safe", "aaaaaaaaaaaa"}
+    with begun(world, "--json", out=writer) as program:
+        with os.fdopen(reader) as lines:
+            first = [json.loads(next(lines)) for _ in range(6)]
+            assert {row["name"] for row in first} == {"web", "es", "es1", "safe", "aaaaaaaaaaaa"}
+            write_world(world, MORE)
+            assert json.loads(next(lines))["name"] == "fresh"
+            write_world(world, MORE, {"change": "gone", "container": "c6"})
+            gone = json.loads(next(lines))
+            assert (gone["gone"], gone["network"], gone["name"]) == (True, "prod", "fresh")
+        # The reader went away: the next change ends it.
         write_world(world, MORE)
-        assert json.loads(next(lines))["name"] == "fresh"
-        write_world(world, MORE, {"change": "gone", "container": "c6"})
-        assert json.loads(next(lines)) == {
-            "gone": True,
-            "network": "prod",
-            "name": "fresh",
-            "addresses": ["10.1.0.9"],
-            "container": "fresh",
-            "id": "c6",
-        }
-    # The reader went away: the next change ends it, without a word.
-    write_world(world, MORE)
-    assert program.wait(10) == 1
+        assert program.wait(10) == 1
 
 
 def test_watch_repaints_a_terminal(world: Path) -> None:
     primary, secondary = pty.openpty()
-    program = begun(world, out=secondary)
-    os.close(secondary)
-    try:
-        seen = _until(primary, b"safe")
-        assert seen.startswith(b"\x1b[H\x1b[2J")
+    with begun(world, out=secondary) as program:
+        assert _until(primary, b"safe").startswith(b"\x1b[H\x1b[2J")
         write_world(world, MORE)
         assert b"\x1b[H\x1b[2J" in _until(primary, b"fresh")
-    finally:
-        program.send_signal(2)
+        program.send_signal(signal.SIGINT)
         assert program.wait(10) == 130
-        os.close(primary)
+    os.close(primary)
 
 
 def _until(terminal: int, word: bytes) -> bytes:
