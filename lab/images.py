@@ -24,6 +24,7 @@ CLIENT = "resolver-lab/client:1"
 PYTHON = "python:3.13-slim"
 DEBIAN = "debian:bookworm-slim"
 RESOLVER = "resolver-lab/resolver:1"
+_BUILD_STAGE = "resolver-lab/build:1"
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
 _CACHE = _CHECKOUT / ".cache" / "lab"
@@ -81,6 +82,8 @@ class Images:
         """Build the project's own Dockerfile; returns the tag. Raises ImageError."""
         self.python()
         packages.say(f"image {RESOLVER}")
+        # The first stage by a name of its own: it would stay behind as an image without one.
+        self._build(_BUILD_STAGE, path=str(_CHECKOUT), target="build")
         self._build(RESOLVER, path=str(_CHECKOUT))
         return RESOLVER
 
@@ -140,7 +143,9 @@ class Images:
             api.import_image(src=archive, repository=repository, tag=version, changes=changes)
         self._made.append(tag)
 
-    def _build(self, tag: str, *, path: str | None = None, fileobj: IO[bytes] | None = None) -> None:
+    def _build(
+        self, tag: str, *, path: str | None = None, fileobj: IO[bytes] | None = None, target: str = ""
+    ) -> None:
         """Build on the host's network: an engine's own bridge need not reach the package registries."""
         said: list[str] = []
         with self._api() as api:
@@ -148,6 +153,7 @@ class Images:
                 path=path,
                 fileobj=fileobj,
                 tag=tag,
+                target=target,
                 rm=True,
                 forcerm=True,
                 decode=True,
@@ -157,6 +163,8 @@ class Images:
                 said.append(str(line.get("stream", "")))
                 if "error" in line:
                     raise ImageError(f"{tag}: {line['error']}\n{''.join(said[-30:])}")
+            if self.url == private.URL:
+                api.prune_images({"dangling": True})
         self._made.append(tag)
 
 

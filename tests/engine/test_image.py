@@ -43,7 +43,6 @@ def test_the_sidecar_of_the_compose_file(lab: Lab) -> None:
         # The size Docker's own resolver announces is another one: these replies are ours.
         assert all("udp: 1232" in (reply.edns or "") for reply in replies)
 
-        lab.api.update_container(resolver, restart_policy={"Name": "no", "MaximumRetryCount": 0})
         lab.kill(resolver)
         deadline = time.monotonic() + _FALL_BACK_SECONDS
         while lab.dig(app, "hello").rcode != "NOERROR":
