@@ -27,6 +27,8 @@ from resolver.watch.generated import is_generated
 Json = Mapping[str, Any]
 
 SHORT_ID = 12
+STOPPED = frozenset({"created", "restarting", "removing", "exited", "dead", "configured", "stopped"})
+"""States without an endpoint, whatever an inspect still shows: a restarted 20.10 shows the old addresses."""
 DEFAULT_BRIDGE_OPTION = "com.docker.network.bridge.default_bridge"
 
 
@@ -61,12 +63,16 @@ def read_sandbox(body: Json, networks: Mapping[str, str]) -> Sandbox:
     hostname = _text(_object(body, "Config"), "Hostname")
     host = _object(body, "HostConfig")
     mode = _text(host, "NetworkMode")
+    state = _text(_object(body, "State"), "Status") or "running"
+    endpoints = tuple(_endpoints(body, networks, name, hostname))
+    if state in STOPPED:
+        endpoints = tuple(replace(e, ipv4=b"", ipv6=b"") for e in endpoints)
     return Sandbox(
         id=identity,
         name=name or identity[:SHORT_ID],
-        endpoints=tuple(_endpoints(body, networks, name, hostname)),
+        endpoints=endpoints,
         dns=tuple(server for server in _texts(host, "Dns") if _is_address(server)),
-        state=_text(_object(body, "State"), "Status") or "running",
+        state=state,
         joins=mode.removeprefix("container:") if mode.startswith("container:") else "",
         on_host=mode == "host",
     )
@@ -116,7 +122,8 @@ def chosen_first(names: tuple[str, ...], aliases: Iterable[str], made: Iterable[
     if not names or not is_generated(names[0]):
         return names
     nobodys = {name.lower() for name in made}
-    chosen = next((alias for alias in aliases if alias and alias.lower() not in nobodys), None)
+    speakable = (alias for alias in aliases if key_of(alias) is not None)
+    chosen = next((alias for alias in speakable if alias.lower() not in nobodys), None)
     return tuple(dict.fromkeys((chosen, *names))) if chosen else names
 
 

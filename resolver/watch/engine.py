@@ -257,7 +257,7 @@ def _version(place: Place, timeout: int) -> Json:
     client = _connect(place, "1.24", timeout)
     try:
         with _translated(place):
-            version = client.version(api_version=False)
+            version: Any = client.version(api_version=False)
     except EngineUnreachable:
         raise
     except EngineError as error:
@@ -300,7 +300,7 @@ def _translated(place: Place) -> Iterator[None]:
 
 
 _ADVICE: Final[Mapping[int, str]] = {
-    errno.ENOENT: "there is no such socket; start the engine, mount its socket here, or name it with --engine",
+    errno.ENOENT: "there is no such socket; start the engine, mount its socket, or name it with --engine",
     errno.EACCES: "permission denied; run as root or as a member of the group the socket belongs to",
     errno.ECONNREFUSED: "connection refused; nothing listens there, is the engine running?",
     errno.EHOSTUNREACH: "no route to it",

@@ -3,7 +3,6 @@ at once."""
 
 from __future__ import annotations
 
-import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
 
 AT_ONCE: Final = 4
 """Inspects under way when a whole picture is drawn."""
-
-
-log = logging.getLogger(__name__)
 
 
 class Picture:
@@ -69,7 +65,8 @@ def picture(engine: Engine) -> list[Change]:
     Raises EngineError. What vanishes while we look is left out.
     """
     drawing = Picture()
-    for event in replay(engine, None, engine.now()):
+    events, _ = replay(engine, None, engine.now())
+    for event in events:
         drawing.order.heard(event)
     changes: list[Change] = [drawing.network(body) for body in engine.networks()]
     identities = [str(body.get("Id")) for body in engine.containers()]
@@ -79,21 +76,18 @@ def picture(engine: Engine) -> list[Change]:
     return changes
 
 
-def replay(engine: Engine, last: Event | None, now: int) -> list[Event]:
-    """What the engine's buffer tells of the time before ``now``: since the ``last`` event heard, or all it
-    has. Blocks.
+def replay(engine: Engine, last: Event | None, now: int) -> tuple[list[Event], bool]:
+    """What the engine's buffer tells of the time before ``now``, and whether nothing is missing. Blocks.
 
-    ``since`` includes its own moment, so a replay that does not begin with the last event heard is one with a
-    gap.
+    It begins with the ``last`` event heard, or with the oldest there is. ``since`` includes its own moment,
+    so a replay that does not begin with the last event heard is one with a gap.
     """
     if last and last.at >= now * 1_000_000_000:
-        return []
+        return [], True
     since = last.stamp if last else _buffer_begins(engine, now)
     bodies = engine.events(since, f"{now}.0")
     events = [event for body in bodies if body is not None and (event := read_event(body))]
-    if last and last not in events:
-        log.warning("events were lost while the engine was away; a full picture makes it good")
-    return [event for event in events if event != last]
+    return [event for event in events if event != last], last is None or last in events
 
 
 def _buffer_begins(engine: Engine, now: int) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from resolver.names.changes import Engine as EngineLine
 from resolver.names.changes import Gone, Pending
-from resolver.watch.containers import Json, started_at, unspeakable, withdrawn
+from resolver.watch.containers import STOPPED, Json, started_at, unspeakable, withdrawn
 from resolver.watch.engine import Engine, EngineError, EngineUnreachable, EventStream, NotThere
 from resolver.watch.events import Event, Inspect, Inspections, Kind, Step, Withdraw, read_event, steps
 from resolver.watch.own import own_addresses
@@ -73,7 +73,11 @@ class Session:
         """Until the stream ends; why it did. Raises EngineError."""
         submit, engine = self._follower.workers.submit, self._engine
         now = await submit(engine.now)
-        for event in await submit(replay, engine, self._follower.last, now):
+        events, complete = await submit(replay, engine, self._follower.last, now)
+        if not complete:
+            log.warning("events were lost while the engine was away; a full picture makes it good")
+            self._follower.last = None
+        for event in events:
             self._learn(event)
         self._stream = await submit(engine.events, f"{now}.0")
         threading.Thread(target=self._read, args=(self._stream,), name="resolver-events", daemon=True).start()
@@ -244,7 +248,7 @@ class Session:
     def _seen(self, body: Json) -> None:
         sandbox = self._follower.picture.sandbox(body)
         self._started[sandbox.id] = started_at(body)
-        self._follower.running.seen(sandbox.id, sandbox.state in ("running", "paused"))
+        self._follower.running.seen(sandbox.id, sandbox.state not in STOPPED)
         for step in self._withdrawn.pop(sandbox.id, ()):
             if step.at > self._started[sandbox.id]:
                 sandbox = withdrawn(sandbox, step.network)
