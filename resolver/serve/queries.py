@@ -138,7 +138,7 @@ class Queries:
         return query.id + body
 
     def _turn(self, addresses: tuple[bytes, ...]) -> int:
-        """Which of them is first now. Remembered here, for a reply that is not kept would always begin anew."""
+        """Which of them is first now. A reply that is not kept would always begin with the same."""
         if len(addresses) == 1:
             return 0
         if len(self._turns) >= MOST_TURNS:
