@@ -1,4 +1,4 @@
-"""Once root is dropped, Python's own files may be out of reach: nothing may be imported to forward a question."""
+"""Once root is dropped, Python's own files may be out of reach: forwarding must not need to import any."""
 
 import subprocess
 import sys
