@@ -164,7 +164,7 @@ class Images:
                 if "error" in line:
                     raise ImageError(f"{tag}: {line['error']}\n{''.join(said[-30:])}")
             if self.url == private.URL:
-                api.prune_images({"dangling": True})
+                api.prune_images({"dangling": True})  # type: ignore[no-untyped-call]
         self._made.append(tag)
 
 
