@@ -17,22 +17,21 @@ def answers(url: str) -> bool:
     """Whether an engine answers a ping at the URL within five seconds."""
     if url.startswith("unix://") and not _connects(url.removeprefix("unix://")):
         return False
-    # With the version given, nothing is sent before the ping.
-    client = docker.APIClient(base_url=url, version=_VERSION, timeout=_SECONDS)
     try:
-        client.ping()
+        # With the version given, nothing is sent before the ping.
+        client = docker.APIClient(base_url=url, version=_VERSION, timeout=_SECONDS)
+        with contextlib.closing(client):
+            client.ping()
     except APIError:
         # It answers, if only that it is too old or too new for this version.
         return True
     except (DockerException, requests.RequestException, OSError, ValueError):
         return False
-    finally:
-        client.close()
     return True
 
 
 def _connects(path: str) -> bool:
-    """Whether somebody listens at a unix socket. The SDK would leave its own socket open where nobody does."""
+    """Whether somebody listens at a unix socket; where nobody does the SDK would leave its own open."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as attempt:
         attempt.settimeout(_SECONDS)
         try:
