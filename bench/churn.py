@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from docker.errors import APIError
 
@@ -21,8 +21,9 @@ from bench.stage import POOL, Stage
 from bench.trials import Watchful, watchful
 
 if TYPE_CHECKING:
-    from bench.peers import Peer
     from pathlib import Path
+
+    from bench.peers import Peer
 
 RATE: Final = 20
 """Containers a second that the target speaks of."""
@@ -147,7 +148,7 @@ def _restart(place: Stage, containers: list[str], over: threading.Event, done: l
 
 @contextmanager
 def told(server: ByHand, endpoints: int) -> Iterator[Callable[[], float]]:
-    """RATE containers a second restart as the answering process sees it; those that are asked for are left alone."""
+    """RATE containers a second restart as the answering process sees it; those asked for are left alone."""
     over, done = threading.Event(), list[int]()
 
     def tell() -> None:

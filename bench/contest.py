@@ -1,21 +1,22 @@
-"""The loads that are compared by queries per second: everybody in turn, several rounds: noise falls on all alike."""
+"""The loads that are compared by queries per second: everybody in turn, in rounds: noise falls on all alike."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from bench import loads, peers
 from bench.measure import MeasureError, Pressure, Run, dnsperf, median
 from bench.ours import FromFile, Ours
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.stage import Stage
-    from bench.peers import Peer
-    from bench.loads import Load
-    from pathlib import Path
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from bench.loads import Load
+    from bench.peers import Peer
+    from bench.stage import Stage
 
 Cell = tuple[str, int, str]
 """Letter of the load, client sockets, name of the peer."""

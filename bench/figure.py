@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from html import escape
-from typing import Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bench import loads
 from bench.report import OURS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bench.contest import Results
     from bench.loads import Load
-    from collections.abc import Sequence
 
 WIDTH: Final = 860
 BAR: Final = 14
@@ -36,9 +37,8 @@ def draw(results: Results, heading: Sequence[str]) -> str:
     style = "font-family: system-ui, sans-serif; font-size: 12px"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{y + 16}" '
-        f'viewBox="0 0 {WIDTH} {y + 16}" style="{style}">\n<rect width="100%" height="100%" fill="#ffffff"/>\n'
-        + "\n".join(parts)
-        + "\n</svg>\n"
+        f'viewBox="0 0 {WIDTH} {y + 16}" style="{style}">\n'
+        '<rect width="100%" height="100%" fill="#ffffff"/>\n' + "\n".join(parts) + "\n</svg>\n"
     )
 
 

@@ -6,13 +6,13 @@ import itertools
 import random
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bench.stage import NAMES, Stage
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Iterator
+    from pathlib import Path
 
 SEED: Final = 1
 OUTSIDE_NAMES: Final = 1000

@@ -10,7 +10,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from bench.peers import Peer
 from bench.question import await_answer, socket_in
@@ -117,9 +117,9 @@ def policy() -> str:
 
 
 def picture(endpoints: int, names: int = 1000) -> list[str]:
-    """A full picture: so many containers on one network; the same number of names among them, however many they are.
+    """A full picture: so many containers on one network, at least ``names`` names among them.
 
-    The first carries ``n0``, … as the engine's own containers of the other loads do; eight of them the alias ``pool``.
+    They are called ``n0``, … as the engine's own containers of the other loads; eight of them hold the alias ``pool``.
     """
     subnets = ["10.64.0.0/16", "fd00:be:f::/64"]
     lines = [_line("sync", at="begin"), _line("network", id="n1", name="bench", subnets=subnets)]

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bench.question import await_answer
 from bench.stage import AARDVARK, NAMES, SOURCES, UPSTREAM, Stage, end
@@ -161,7 +161,8 @@ class Aardvark(Peer):
         return []
 
     def command(self) -> Sequence[str]:
-        # It answers only clients it takes for containers: ours ask from 127.0.0.1. The first two columns are id and IPv4.
+        # It answers only clients it takes for containers: ours ask from 127.0.0.1. Columns: id, IPv4, IPv6, names,
+        # servers.
         lines = [self.address, f"asker 127.0.0.1  asker {UPSTREAM}"]
         for one in self.place.containers:
             names = [*one.names, *(f"{name}.{self.place.network}" for name in one.names)]
@@ -242,7 +243,7 @@ def plain(place: Stage) -> list[Plain]:
 
 
 def entries(place: Stage) -> list[tuple[str, list[str]]]:
-    """Address and names of a hosts file that answers what the engine's resolver answers; for PTR the first name counts."""
+    """Address and names of a hosts file that answers as the engine's resolver does; the first name is for PTR."""
     found = []
     for one in place.containers:
         names = [name for first in one.names for name in (f"{first}.{place.network}", first)]

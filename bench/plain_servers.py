@@ -1,8 +1,8 @@
 """Three plain ways to write the server, to keep the measurement that justifies the hand-written path.
 
-``python -m bench.plain_servers stock|dgram|dnslib ADDRESS PORT``: asyncio's own datagram protocol, an asyncio-dgram stream,
-and a drained socket whose questions go through dnslib. The first two only look a packed reply up, so that what is
-measured is the way to the socket.
+``python bench/plain_servers.py stock|dgram|dnslib ADDRESS PORT``: asyncio's own datagram protocol, an
+asyncio-dgram stream, and a drained socket whose questions go through dnslib. The first two only look a packed reply
+up, so that what is measured is the way to the socket.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ async def stock(address: str, port: int) -> None:
 
 async def dgram(address: str, port: int) -> None:
     """A stream of asyncio-dgram."""
-    import asyncio_dgram
+    import asyncio_dgram  # noqa: PLC0415 — only this way needs the package
 
     memory = Memory()
     stream = await asyncio_dgram.bind((address, port))

@@ -7,16 +7,17 @@ import re
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bench import loads
 from bench.measure import Idle, median, percentile
 
 if TYPE_CHECKING:
-    from bench.contest import Cell, Field, Results
-    from bench.churn import Compared
-    from bench.trials import Fresh, Pictured
     from collections.abc import Iterable, Iterator, Sequence
+
+    from bench.churn import Compared
+    from bench.contest import Cell, Field, Results
+    from bench.trials import Fresh, Pictured
 
 OURS: Final = "resolver"
 
@@ -84,7 +85,7 @@ def machine(field_: Field) -> list[str]:
     found = re.search(r"Version (\S+)", dnsperf.stdout + dnsperf.stderr)
     return [
         (
-            f"{cores} × {cpu.group(1) if cpu else platform.machine()}, shared by server, dnsperf and upstream; "
+            f"{cores} × {cpu.group(1) if cpu else platform.machine()}, shared by all that runs; "
             f"Linux {platform.release().split('-')[0]}; Python {platform.python_version()}"
         ),
         f"{', '.join(versions)}, dnsperf {found.group(1) if found else '?'}",

@@ -1,6 +1,6 @@
-"""Where everything runs: one container's network namespace, the containers that are asked for, and an upstream.
+"""Where everything runs: one container's network namespace, the containers asked for, and an upstream.
 
-All servers answer inside that one namespace, on loopback addresses of their own, and dnsperf asks from there too:
+All servers answer inside that one namespace, on loopback addresses of their own, and dnsperf asks from there:
 the same way in and out for Docker's resolver, which lives there anyway, and for everybody else.
 """
 
@@ -17,7 +17,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import docker
 from docker.errors import APIError
@@ -197,15 +197,15 @@ def _compile(folder: Path, *programs: str) -> None:
 
 
 def _forget_flows_soon(place: Stage) -> None:
-    """A container's namespace tracks flows. With thousands of source ports a second, which forwarding means, the
-    kernel's table would fill, and one server's flows be in the next one's way: they are forgotten after a second."""
+    """A container's namespace tracks flows. With thousands of source ports a second, as in forwarding, the kernel's
+    table would fill, and one server's flows be in the next one's way: they are forgotten after a second."""
     for name in ("nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"):
         setting = f"echo 1 2>/dev/null >/proc/sys/net/netfilter/{name} || true"
         subprocess.run([*place.inside, "sh", "-c", setting], check=False, timeout=10)
 
 
 def _listener(url: str) -> int:
-    """The process behind a unix socket: the engine, whose time its resolver takes. 0 where it is not known."""
+    """The process behind a unix socket: the engine, whose time its resolver takes. 0 if unknown."""
     if not url.startswith("unix://"):
         return 0
     with socket.socket(socket.AF_UNIX) as sock:

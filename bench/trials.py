@@ -8,16 +8,17 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bench import ours
 from bench.measure import MeasureError
 from bench.ours import ByHand, Ours
 from bench.question import addresses, ask, await_answer, socket_in
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.stage import Stage
     from collections.abc import Iterator
+
+    from bench.stage import Stage
 
 
 @dataclass(slots=True)
@@ -55,8 +56,8 @@ class Fresh:
 
 
 def fresh_names(place: Stage, address: str, runs: int) -> Fresh:
-    """Start containers one by one, and ask for each as soon as the engine says that it runs, which is just before
-    ``docker run -d`` returns."""
+    """Start containers one by one, and ask for each as soon as the engine says that it runs: just before ``docker
+    run -d`` returns."""
     waits, wrong = [], 0
     with socket_in(place.pid) as sock:
         sock.connect((address, 53))
