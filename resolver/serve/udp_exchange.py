@@ -31,7 +31,7 @@ _LARGEST = 65_535
 
 
 class Idents:
-    """Random IDs, and with each a place in a pool of sockets; from the kernel's generator, in blocks."""
+    """Random message IDs, from the kernel's generator, in blocks."""
 
     __slots__ = ("_at", "_block")
 
@@ -40,13 +40,13 @@ class Idents:
         self._at = 0
 
     def next(self) -> bytes:
-        """Three octets: the last two are the ID."""
+        """Two octets."""
         at = self._at
-        if at + 3 > len(self._block):
-            self._block = os.urandom(3 * _RANDOM_BLOCK)
+        if at >= len(self._block):
+            self._block = os.urandom(_RANDOM_BLOCK)
             at = 0
-        self._at = at + 3
-        return self._block[at : at + 3]
+        self._at = at + 2
+        return self._block[at : at + 2]
 
 
 class UdpExchange:
@@ -108,6 +108,10 @@ class UdpExchange:
                 answered(self, flight, packet, now)
         if self.retired and not pending:
             self.close()
+
+    def fileno(self) -> int:
+        """-1 once closed."""
+        return self._sock.fileno()
 
     def retire(self) -> None:
         """No further questions; closed when the last one waiting here is settled."""

@@ -9,7 +9,6 @@ Nothing is made per question but the ``Flight``: no task, no future, no timer.
 
 from __future__ import annotations
 
-import errno
 import logging
 import time
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from resolver.serve.tcp_exchange import TcpExchange
 from resolver.serve.udp_exchange import Idents, UdpExchange
+from resolver.serve.upstream_batch import Batch
 from resolver.serve.upstream_flight import Done, Flight
 from resolver.serve.upstream_routes import Policy, Routes
 from resolver.serve.upstream_server import MOST_PATIENCE, POOL, Server
@@ -66,8 +66,6 @@ question; stray: no question waits for that ID; late: another server's reply had
 log = logging.getLogger(__name__)
 
 _UNWILLING: Final = frozenset((RCODE_SERVFAIL, RCODE_REFUSED))
-_LOST_QUIETLY: Final = (errno.EAGAIN, errno.ENOBUFS, errno.EINTR)
-"""Errors of a send that say nothing about the server: as if the network had lost the datagram."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +96,8 @@ class Upstreams:
         self.open: set[UdpExchange | TcpExchange] = set()
         self._loop = loop
         self._idents = Idents()
+        self._batch = Batch(loop, self)
+        self.place = 0
         self._flights: dict[object, Flight] = {}
         self._clients: dict[Hashable, int] = {}
         self._waiting = 0
@@ -254,27 +254,30 @@ class Upstreams:
 
     def _send(self, flight: Flight, server: Server, now: float) -> bool:
         """Send it to this server; False when there is no way to."""
-        random = self._idents.next()
-        place = random[0] % POOL
+        place = self.place
         exchange = server.sockets[place]
         if exchange is None or exchange.uses <= 0 or now >= exchange.retire_at:
             exchange = self._replace(server, place, now)
             if exchange is None:
                 return False
-        pending, ident = exchange.pending, random[1:]
+        pending, ident = exchange.pending, self._idents.next()
         while ident in pending:
-            ident = self._idents.next()[1:]
+            ident = self._idents.next()
         pending[ident] = flight
         exchange.uses -= 1
         flight.tries.append((exchange, ident, now))
-        try:
-            exchange.send(ident + flight.body)
-        except OSError as error:
-            if error.errno not in _LOST_QUIETLY and not exchange.broken:
-                # Later: the error is about earlier datagrams too, and the caller is not done with this one.
-                exchange.broken = True
-                self._loop.call_soon(self.unreachable, exchange)
+        self._batch.put(exchange, ident + flight.body)
         return True
+
+    def turn(self) -> None:
+        """The next batch of questions leaves by another socket, perhaps."""
+        self.place = self._idents.next()[0] % POOL
+
+    def broke(self, exchange: UdpExchange) -> None:
+        """Later: the error is about earlier datagrams too, and the caller is not done with this one."""
+        if not exchange.broken:
+            exchange.broken = True
+            self._loop.call_soon(self.unreachable, exchange)
 
     def _replace(self, server: Server, place: int, now: float) -> UdpExchange | None:
         """A fresh socket in that place of the pool; without descriptors the old one serves on."""
@@ -336,9 +339,9 @@ class Upstreams:
             except OSError:
                 self._finish(flight, flight.truncated)
                 return
-        ident = self._idents.next()[1:]
+        ident = self._idents.next()
         while ident in exchange.pending:
-            ident = self._idents.next()[1:]
+            ident = self._idents.next()
         exchange.pending[ident] = flight
         flight.tries.append((exchange, ident, now))
         exchange.send(ident + flight.body)

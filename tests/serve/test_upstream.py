@@ -14,7 +14,7 @@ import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from resolver.serve import udp_exchange
+from resolver.serve import udp_exchange, upstream_batch
 from resolver.serve.upstream import DEADLINE, Limits, Upstreams
 from resolver.serve.upstream_server import FAILURES_TO_DOWN, addresses_of
 from tests.serve.fake_upstream import (
@@ -145,6 +145,25 @@ async def test_large_replies_over_udp(asker: Asker, serve: Serve) -> None:
 async def test_ipv6(asker: Asker, serve: Serve) -> None:
     server = serve(host="::1")
     assert await asker.ask(server) is not None
+
+
+async def test_long_questions_leave_too(asker: Asker, serve: Serve) -> None:
+    padding = b"\0\x0c" + (3000).to_bytes(2, "big") + bytes(3000)
+    opt = b"\0\0\x29\x04\xd0\0\0\0\0" + len(padding).to_bytes(2, "big") + padding
+    server = serve(lambda packet: [answer(packet[: 12 + len(question())])])
+    got: list[object] = []
+    packet = query()[:11] + b"\1" + question() + opt
+    asker.upstreams.ask(packet, question(), (server.spec,), "c", got.append)
+    await until(lambda: got)
+    assert server.asked[0][0][2:] == packet[2:]
+
+
+async def test_without_batched_calls(asker: Asker, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upstream_batch, "available", False)
+    server, closed = serve(), closed_port()
+    got = [asker.start(closed, server, packet=query(f"n{number}.example")) for number in range(100)]
+    await until(lambda: all(got))
+    assert all(replies[0] is not None for replies in got)
 
 
 # Servers that cannot help
