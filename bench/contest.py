@@ -1,4 +1,4 @@
-"""The loads that are compared by queries per second: everybody in turn, in rounds: noise falls on all alike."""
+"""The loads that are compared by queries per second: all in turn, in rounds, so that noise falls on all."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def policy() -> str:
 def picture(endpoints: int, names: int = 1000) -> list[str]:
     """A full picture: so many containers on one network, at least ``names`` names among them.
 
-    They are called ``n0``, … as the engine's own containers of the other loads; eight of them hold the alias ``pool``.
+    They are called ``n0``, … as the real containers of other loads; eight hold the alias ``pool``.
     """
     subnets = ["10.64.0.0/16", "fd00:be:f::/64"]
     lines = [_line("sync", at="begin"), _line("network", id="n1", name="bench", subnets=subnets)]

@@ -161,8 +161,8 @@ class Aardvark(Peer):
         return []
 
     def command(self) -> Sequence[str]:
-        # It answers only clients it takes for containers: ours ask from 127.0.0.1. Columns: id, IPv4, IPv6, names,
-        # servers.
+        # It answers only clients it takes for containers: ours ask from 127.0.0.1. Columns: id, IPv4, IPv6,
+        # names, servers.
         lines = [self.address, f"asker 127.0.0.1  asker {UPSTREAM}"]
         for one in self.place.containers:
             names = [*one.names, *(f"{name}.{self.place.network}" for name in one.names)]
@@ -243,7 +243,7 @@ def plain(place: Stage) -> list[Plain]:
 
 
 def entries(place: Stage) -> list[tuple[str, list[str]]]:
-    """Address and names of a hosts file that answers as the engine's resolver does; the first name is for PTR."""
+    """Address and names of a hosts file that answers as the engine's resolver does; PTR is the first name."""
     found = []
     for one in place.containers:
         names = [name for first in one.names for name in (f"{first}.{place.network}", first)]

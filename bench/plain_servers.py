@@ -1,8 +1,8 @@
 """Three plain ways to write the server, to keep the measurement that justifies the hand-written path.
 
 ``python bench/plain_servers.py stock|dgram|dnslib ADDRESS PORT``: asyncio's own datagram protocol, an
-asyncio-dgram stream, and a drained socket whose questions go through dnslib. The first two only look a packed reply
-up, so that what is measured is the way to the socket.
+asyncio-dgram stream, and a drained socket whose questions go through dnslib. The first two only look a packed
+reply up, so that what is measured is the way to the socket.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""One question by hand, from inside a namespace: for moments that dnsperf cannot tell, as the first answer."""
+"""One question by hand, from inside a namespace: for moments dnsperf cannot tell, as the first answer."""
 
 from __future__ import annotations
 

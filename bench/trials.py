@@ -56,8 +56,8 @@ class Fresh:
 
 
 def fresh_names(place: Stage, address: str, runs: int) -> Fresh:
-    """Start containers one by one, and ask for each as soon as the engine says that it runs: just before ``docker
-    run -d`` returns."""
+    """Start containers one by one, and ask for each as soon as the engine says that it runs: just before
+    ``docker run -d`` returns."""
     waits, wrong = [], 0
     with socket_in(place.pid) as sock:
         sock.connect((address, 53))
