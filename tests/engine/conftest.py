@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from lab.engine import NoEngineError, engine
+from lab.packages import MissingPackagesError
+from lab.private import EngineStartError
 from lab.topology import Lab
 
 
@@ -19,12 +21,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def engine_url() -> Iterator[str]:
-    """The URL of a real engine, private where none answers; a skip (in CI a failure) where none can be."""
+    """The URL of a real engine, private where none answers. Where none can be, the run ends here and fails."""
     with contextlib.ExitStack() as stack:
         try:
             url = stack.enter_context(engine())
-        except NoEngineError as reason:
-            pytest.skip(str(reason))
+        except (NoEngineError, EngineStartError, MissingPackagesError) as reason:
+            pytest.exit(str(reason), returncode=pytest.ExitCode.TESTS_FAILED)
         yield url
 
 
