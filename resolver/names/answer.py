@@ -65,7 +65,7 @@ def answer(key: bytes, qtype: int, view: View, table: Table, *, final: bool = Fa
     """
     if view.way_out == "refused":
         return Reply(REFUSED) if final or settled_for(view, table) else HOLD
-    if key.endswith(LOCALHOST) and (len(key) == len(LOCALHOST) or _ends_at_label(key, LOCALHOST)):
+    if is_localhost(key):
         return _LOOPBACKS.get(qtype, NODATA)
     doubtful = not final and not settled_for(view, table)
     if doubtful and (not table.pictured or view.asker == "subnet"):
@@ -122,6 +122,16 @@ def find(key: bytes, view: View, table: Table) -> tuple[Network, tuple[Endpoint,
     return None
 
 
+def is_localhost(key: bytes) -> bool:
+    """Whether a name is ``localhost`` or below it (RFC 6761 section 6.3)."""
+    return key == LOCALHOST or _ends_at_label(key, LOCALHOST)
+
+
+def is_loopback(address: bytes) -> bool:
+    """Whether a packed address is the asker itself."""
+    return address == b"\x00" * 15 + b"\x01" or (len(address) == 4 and address[0] == 127)
+
+
 def below_domain(key: bytes, policy: Policy) -> bytes | None:
     """What is left of a name in front of ``--domain``; None for a name that is not below it."""
     domain = key_of(policy.domain) if policy.domain else None
@@ -150,7 +160,7 @@ def _on_networks(
 def _answer_own(key: bytes, qtype: int, view: View, table: Table) -> Reply | None:
     address = reversed_address(key)
     if address is not None:
-        pointer = "localhost" if _is_loopback(address) else pointer_of(address, view, table)
+        pointer = "localhost" if is_loopback(address) else pointer_of(address, view, table)
         if pointer is None:
             return None
         if qtype != PTR:
@@ -199,7 +209,3 @@ def _may_be_coming(key: bytes, view: View) -> bool:
 
 def _ends_at_label(key: bytes, tail: bytes) -> bool:
     return key.endswith(tail) and len(key) - len(tail) in cuts_of(key)
-
-
-def _is_loopback(address: bytes) -> bool:
-    return address == b"\x00" * 15 + b"\x01" or (len(address) == 4 and address[0] == 127)

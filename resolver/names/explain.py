@@ -21,6 +21,8 @@ from resolver.names.answer import (
     below_domain,
     candidates,
     find,
+    is_localhost,
+    is_loopback,
 )
 from resolver.names.changes import spell_address
 from resolver.names.keys import key_of, reversed_address, text_of
@@ -95,31 +97,33 @@ def _concluded(told: Explanation, verdict: Verdict, view: View, table: Table) ->
     upstreams: tuple[str, ...] = ()
     if isinstance(verdict, Forward):
         upstreams = verdict.servers or table.policy.upstreams
-        whose = "its own --dns servers" if verdict.servers else "the upstream servers"
+        named = "its own --dns servers" if view.servers else "the servers named for its domain (--forward)"
+        whose = named if verdict.servers else "the upstream servers"
         conclusion = f"not a name we know for this asker: sent to {whose}"
     elif isinstance(verdict, Reply):
         rcode, records = verdict.rcode, tuple(map(spell_address, verdict.addresses))
         records = records or ((verdict.pointer + ".",) if verdict.pointer else ())
-        conclusion = _said(verdict, view)
+        conclusion = _said(verdict, told)
     return Explanation(
         told.asker, told.order, told.networks, told.steps, conclusion, rcode, records, upstreams, told.hints
     )
 
 
-def _said(reply: Reply, view: View) -> str:
+def _said(reply: Reply, told: Explanation) -> str:
     if reply.rcode == NXDOMAIN:
         return "NXDOMAIN: it is below our own --domain and nobody has it"
     if reply.rcode == REFUSED:
         return "REFUSED: the asker is a stranger (see --strangers)"
     if reply.rcode == SERVFAIL:
-        closed = view.way_out == "closed"
+        known = any(step.matched for step in told.steps)
         return (
-            "SERVFAIL: not known here, and a container that is only on internal networks is not forwarded for"
-            if closed
-            else "SERVFAIL: no reply can carry its name"
+            "SERVFAIL: no reply can carry its name"
+            if known
+            else "SERVFAIL: not known here, and a container only on internal networks is not forwarded for"
         )
     if reply.addresses or reply.pointer:
-        return "answered from the names table"
+        known = any(step.matched for step in told.steps)
+        return "answered from the names table" if known else "answered here: localhost is the asker itself"
     return "NODATA: the name is known, but has no record of this type"
 
 
@@ -146,16 +150,12 @@ def _order(view: View, table: Table) -> str:
 
 
 def _steps(key: bytes, view: View, table: Table) -> Iterator[Step]:
-    if reversed_address(key) is not None:
-        for network in view.networks:
-            zone = table.zones.get(network.id)
-            held = zone.addresses.get(reversed_address(key) or b"", ()) if zone else ()
-            yield Step(
-                network.name,
-                text_of(key),
-                _holders(held, table) or "no container has this address",
-                bool(held),
-            )
+    """What ``find`` looks at, in its order, to the first match."""
+    if is_localhost(key):
+        return
+    address = reversed_address(key)
+    if address is not None:
+        yield from _look_up_address(address, key, view, table)
         return
     found = find(key, view, table)
     yield from _walk(key, view, table)
@@ -164,10 +164,24 @@ def _steps(key: bytes, view: View, table: Table) -> Iterator[Step]:
         yield from _walk(inner, view, table)
 
 
+def _look_up_address(address: bytes, key: bytes, view: View, table: Table) -> Iterator[Step]:
+    if is_loopback(address):
+        return
+    for network in view.networks:
+        zone = table.zones.get(network.id)
+        held = zone.addresses.get(address, ()) if zone else ()
+        outcome = _holders(held, table) or "no container has this address"
+        yield Step(network.name, text_of(key), outcome, bool(held))
+        if held:
+            return
+
+
 def _walk(key: bytes, view: View, table: Table) -> Iterator[Step]:
     for name, wanted in candidates(key):
         networks = view.by_name.get(wanted, ()) if wanted else view.networks
-        for network in networks:
+        linked = [n for n in networks if name in view.links.get(n.id, ())]
+        others = [n for n in networks if n not in linked]
+        for network in (*linked, *others):
             step = _look(name, network, view, table)
             yield step
             if step.matched:
@@ -175,6 +189,7 @@ def _walk(key: bytes, view: View, table: Table) -> Iterator[Step]:
 
 
 def _look(name: bytes, network: Network, view: View, table: Table) -> Step:
+    """One name on one network; a link alias hides the name it is spelled like."""
     zone = table.zones.get(network.id)
     names = zone.names if zone else {}
     links = view.links.get(network.id, {})
