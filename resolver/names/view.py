@@ -91,7 +91,7 @@ def view_of_sandbox(table: Table, sandbox: Sandbox) -> View:
         way_out=way_out,
         servers=servers,
         sandbox=sandbox,
-        depends=frozenset(e.network for e in sandbox.endpoints),
+        depends=frozenset(e.network for e in sandbox.endpoints) or EVERY,
     )
 
 
@@ -132,7 +132,7 @@ def engine_order(network: Network, endpoint: Endpoint | None = None) -> tuple[in
         network.name == "docker_gwbridge",
         network.internal,
         0 if network.internal else -families,
-        network.name.encode("utf-8", "surrogateescape"),
+        network.name.encode("utf-8", "surrogatepass"),
     )
 
 
@@ -156,6 +156,8 @@ def _every_network(table: Table) -> tuple[Network, ...]:
 
 
 def _gives_names(network: Network, policy: Policy) -> bool:
+    if network.driver in ("null", "host"):
+        return False
     return not network.default_bridge or policy.names_on_default_bridge
 
 
