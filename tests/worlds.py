@@ -66,7 +66,7 @@ sandboxes = st.builds(
     Sandbox,
     id=st.sampled_from(CONTAINER_IDS),
     name=st.sampled_from(NAMES),
-    endpoints=st.lists(endpoints, max_size=3).map(tuple),
+    endpoints=st.lists(endpoints, max_size=3, unique_by=lambda e: e.network).map(tuple),
     dns=some(SERVERS, 2),
     state=st.sampled_from(("running", "exited", "paused")),
     joins=st.sampled_from(("", "", "", *CONTAINER_IDS)),
@@ -83,6 +83,7 @@ policies = st.builds(
     own=st.sampled_from(("", *CONTAINER_IDS)),
     upstreams=st.just(UPSTREAMS),
     ourselves=some(SERVERS, 1),
+    forwards=st.sampled_from(((), (("x.y", ("192.0.2.77:53",)), ("web.x.y", ("192.0.2.78:53",))))),
 )
 
 gone = st.builds(Gone, st.just("container"), st.sampled_from(CONTAINER_IDS)) | st.builds(
