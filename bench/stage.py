@@ -198,7 +198,8 @@ def _compile(folder: Path, *programs: str) -> None:
 
 def _forget_flows_soon(place: Stage) -> None:
     """A container's namespace tracks flows. With thousands of source ports a second, as in forwarding, the
-    kernel's table would fill, and one server's flows be in the next one's way: they are forgotten after a second."""
+    kernel's table would fill, and one server's flows be in the way of the next one's: so they are forgotten
+    after a second."""
     for name in ("nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"):
         setting = f"echo 1 2>/dev/null >/proc/sys/net/netfilter/{name} || true"
         subprocess.run([*place.inside, "sh", "-c", setting], check=False, timeout=10)
