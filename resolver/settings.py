@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from resolver.names.policy import SearchOrder, Strangers
+from resolver.names.policy import SearchOrder, Strangers, UpstreamPolicy
 from resolver.spellings import (
     MAX_TTL,
+    MAX_WORKERS,
     Listen,
     one_of,
     quote,
@@ -19,10 +20,13 @@ from resolver.spellings import (
     read_domain,
     read_engine,
     read_existing,
+    read_forward,
     read_listen,
+    read_size,
     read_switch,
     read_ttl,
     read_upstream,
+    read_workers,
 )
 
 if TYPE_CHECKING:
@@ -49,6 +53,7 @@ class SettingsError(ValueError):
 
 _LISTEN_ALLOWED = "ADDR or ADDR:PORT, IPv6 in brackets before a port"
 _SWITCH = "true or false"
+_NUMBERS = (read_ttl, read_size, read_workers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +95,10 @@ class Setting:
         """
         if isinstance(given, bool) and self.switch:
             return given
-        if isinstance(given, int) and not isinstance(given, bool) and self.read is read_ttl:
+        if isinstance(given, int) and not isinstance(given, bool) and self.read in _NUMBERS:
             given = str(given)
         if not isinstance(given, str):
-            wanted = "text" if self.read is not read_ttl else "a whole number"
+            wanted = "text" if self.read not in _NUMBERS else "a whole number"
             raise ValueError(f"{quote(given)} is not {wanted if not self.switch else _SWITCH}")
         return self.read(given.strip())
 
@@ -170,6 +175,39 @@ class Settings:
             default="the nameservers of /etc/resolv.conf",
             many=True,
             reloads=True,
+        ),
+    )
+    upstream_policy: UpstreamPolicy = field(
+        default="ordered",
+        metadata=_choice(
+            "Upstream",
+            "Which server is asked first: the first healthy one, the fastest, or strictly the first.",
+            UpstreamPolicy,
+            metavar="POLICY",
+            default="ordered",
+        ),
+    )
+    forward: tuple[str, ...] = field(
+        default=(),
+        metadata=_about(
+            "Upstream",
+            "Forward names at and below DOMAIN to this server instead. Repeatable; the longest domain wins.",
+            read_forward,
+            "DOMAIN=ADDR or DOMAIN=ADDR:PORT",
+            metavar="DOMAIN=ADDR[:PORT]",
+            many=True,
+            reloads=True,
+        ),
+    )
+    cache_size: int = field(
+        default=16 << 20,
+        metadata=_about(
+            "Upstream",
+            "Memory for replies of upstream servers; 0 turns the cache off.",
+            read_size,
+            "octets, or a number followed by K, M or G, up to 64G",
+            metavar="SIZE",
+            default="16M",
         ),
     )
     engine: str = field(
@@ -269,6 +307,17 @@ class Settings:
     log_format: LogFormat = field(
         default="text",
         metadata=_choice("Running", "How a log line looks.", LogFormat, metavar="FORMAT", default="text"),
+    )
+    workers: int = field(
+        default=1,
+        metadata=_about(
+            "Running",
+            "Answering processes, each with a whole table and cache of its own.",
+            read_workers,
+            f"1 to {MAX_WORKERS}",
+            metavar="NUMBER",
+            default="1",
+        ),
     )
     config: Path | None = field(
         default=None,

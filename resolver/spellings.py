@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 DNS_PORT = 53
 MAX_TTL = 2**31 - 1
 """RFC 2181, section 8."""
+MAX_SIZE = 1 << 36
+MAX_WORKERS = 64
+_UNITS = {"K": 10, "M": 20, "G": 30}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -76,6 +79,32 @@ def read_upstream(text: str) -> str:
     if server.wildcard:
         raise ValueError(f"{quote(text)} is no address of a server")
     return str(server)
+
+
+def read_forward(text: str) -> str:
+    """A domain and a server for its names, in the form ``DOMAIN=ADDR:PORT``."""
+    domain, equals, server = text.partition("=")
+    if not equals or not read_domain(domain):
+        raise ValueError(f"{quote(text)} is not DOMAIN=ADDR")
+    return f"{read_domain(domain)}={read_upstream(server)}"
+
+
+def read_size(text: str) -> int:
+    """Octets, with ``K``, ``M`` or ``G`` for powers of 1,024; 0 is off."""
+    digits, unit = (text[:-1], text[-1]) if text[-1:].upper() in _UNITS else (text, "")
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > 12:
+        raise ValueError(f"{quote(text)} is no size")
+    size = int(digits) << _UNITS.get(unit.upper(), 0)
+    if size > MAX_SIZE:
+        raise ValueError(f"{quote(text)} is too large")
+    return size
+
+
+def read_workers(text: str) -> int:
+    """How many answering processes."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MAX_WORKERS):
+        raise ValueError(f"{quote(text)} is not a number of processes")
+    return int(text)
 
 
 def read_engine(text: str) -> str:

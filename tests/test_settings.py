@@ -33,6 +33,12 @@ RIGHT: dict[str, list[tuple[str, object]]] = {
     ],
     "take-over": [("true", True), ("yes", True), ("1", True), ("off", False), ("No", False)],
     "upstream": [("9.9.9.9", ("9.9.9.9:53",)), ("[2620:fe::fe]:853", ("[2620:fe::fe]:853",))],
+    "upstream-policy": [("fastest", "fastest"), ("Sequential", "sequential")],
+    "forward": [
+        ("corp.test=10.0.0.1", ("corp.test=10.0.0.1:53",)),
+        ("Corp.Test.=[fd00::1]:54", ("corp.test=[fd00::1]:54",)),
+    ],
+    "cache-size": [("0", 0), ("4096", 4096), ("16M", 16 << 20), ("1g", 1 << 30)],
     "engine": [
         ("unix:///run/docker.sock", "unix:///run/docker.sock"),
         ("/run/docker.sock", "unix:///run/docker.sock"),
@@ -47,6 +53,7 @@ RIGHT: dict[str, list[tuple[str, object]]] = {
     "domain": [("docker", "docker"), (".Docker.Example.", "docker.example"), ("a_b-c.x", "a_b-c.x")],
     "log-level": [("debug", "debug"), ("WARNING", "warning")],
     "log-format": [("json", "json")],
+    "workers": [("1", 1), ("4", 4)],
 }
 
 WRONG: dict[str, list[tuple[str, str]]] = {
@@ -63,6 +70,14 @@ WRONG: dict[str, list[tuple[str, str]]] = {
     ],
     "take-over": [("maybe", "neither yes nor no")],
     "upstream": [("dns.example", "does not start with"), ("0.0.0.0", "no address of a server")],
+    "upstream-policy": [("quickest", "none of these")],
+    "forward": [
+        ("corp.test", "is not DOMAIN=ADDR"),
+        ("=10.0.0.1", "is not DOMAIN=ADDR"),
+        ("corp.test=dns.test", "does not start with"),
+        ("a..b=10.0.0.1", "empty label"),
+    ],
+    "cache-size": [("-1", "no size"), ("M", "no size"), ("1.5M", "no size"), ("65G", "too large")],
     "engine": [
         ("ftp://x", "no address of an engine"),
         ("unix://docker.sock", "absolute path"),
@@ -88,6 +103,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
     ],
     "log-level": [("loud", "none of these")],
     "log-format": [("xml", "none of these")],
+    "workers": [("0", "not a number of processes"), ("65", "not a number"), ("two", "not a number")],
 }
 
 KEYS = [s for s in SETTINGS if s.name != "config"]
@@ -344,6 +360,7 @@ def test_reload_reads_file_and_environment_again_with_the_same_flags(
 def test_what_can_change_while_running() -> None:
     assert {s.name for s in SETTINGS if s.reloads} == {
         "upstream",
+        "forward",
         "ttl",
         "search_order",
         "names_on_default_bridge",

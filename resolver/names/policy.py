@@ -7,6 +7,7 @@ from typing import Literal
 
 SearchOrder = Literal["first-connected", "engine"]
 Strangers = Literal["refuse", "forward", "all-networks"]
+UpstreamPolicy = Literal["ordered", "fastest", "sequential"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from resolver.serve.upstream import Upstreams
 
 if TYPE_CHECKING:
     from resolver.names.changes import Change
+    from resolver.names.policy import UpstreamPolicy
 
 GRACE: Final = 0.8
 """Seconds that questions under way may take once we are told to end."""
@@ -48,6 +49,7 @@ class Start:
     log_level: str = "info"
     log_format: str = "text"
     cache_size: int = 16 << 20
+    upstream_policy: UpstreamPolicy = "ordered"
 
     @classmethod
     def read(cls, text: str) -> Start:
@@ -64,7 +66,7 @@ class Process:
         self._loop = loop
         self.table = Table()
         self.memory = Memory()
-        self.upstreams = Upstreams(loop)
+        self.upstreams = Upstreams(loop, policy=start.upstream_policy)
         self.cache = Cache(start.cache_size)
         self.forwarder = Forwarder(loop, self.upstreams, self.cache, self.memory)
         self.queries = Queries(loop, self.table, self.memory, self.forwarder)

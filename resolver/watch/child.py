@@ -30,7 +30,7 @@ GRACE: Final = 0.9
 """Seconds the child has to finish its answers when told to end."""
 LEAST_BACKLOG: Final = 8 << 20
 """Octets of lines that may wait for a child that does not read; a full picture twice over if that is more."""
-SHORT_LIFE: Final = 2.0
+SHORT_LIFE: Final = 1.0
 """A child that lived shorter died of something that will be there the next time too: it is not started again
 at once."""
 LONGEST_PAUSE: Final = 5.0
@@ -50,11 +50,15 @@ class Child:
         *,
         log_level: str = "info",
         log_format: str = "text",
+        cache_size: int | None = None,
+        upstream_policy: str = "ordered",
         module: str = "resolver.serve",
     ) -> None:
         """``picture`` gives everything a new child has to be told. ``module`` is what is run (``python
         -m``)."""
         self._sockets, self._picture, self._module = sockets, picture, module
+        self._options: dict[str, object] = {"upstream_policy": upstream_policy}
+        self._options |= {} if cache_size is None else {"cache_size": cache_size}
         self._log_level, self._log_format = log_level, log_format
         self._loop = asyncio.get_running_loop()
         self._process: subprocess.Popen[bytes] | None = None
@@ -102,6 +106,11 @@ class Child:
             self._process.kill()
             self._ended()
 
+    def signal(self, number: int) -> None:
+        """Send the child a signal, if it is there."""
+        if self._process:
+            self._process.send_signal(number)
+
     async def stop(self) -> None:
         """Close the door, so that it finishes its answers and ends; kill it if that takes longer than
         ``GRACE``."""
@@ -127,6 +136,7 @@ class Child:
             "gid": NOBODY if os.geteuid() == 0 else None,
             "log_level": self._log_level,
             "log_format": self._log_format,
+            **self._options,
         }
         descriptors = [
             passed["door"],
@@ -172,7 +182,7 @@ class Child:
     def _ended(self) -> None:
         """The child's end of the door is closed: it is dead or as good as dead."""
         if self._door is not None:
-            with suppress(BlockingIOError):
+            with suppress(OSError):  # nothing there, or cut off with lines unread
                 if self._door.recv(4096):
                     return  # it has nothing to say to us, but may try
         process, self._process = self._process, None

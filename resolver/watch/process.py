@@ -52,13 +52,13 @@ def run(settings: Settings, reload: Callable[[], Settings] | None = None) -> int
 
     ``reload`` reads the settings anew for SIGHUP; it may raise SettingsError.
     """
-    sockets = None
+    sockets: list[Sockets] = []
     try:
         book = Book()
         if settings.changes:
             load_changes(settings.changes, book)
-        sockets = open_sockets(settings.listen, take_over=settings.take_over)
-        take_over = TakeOver(Nftables(), *sockets.redirected) if settings.take_over else None
+        sockets = open_sockets(settings.listen, take_over=settings.take_over, workers=settings.workers)
+        take_over = TakeOver(Nftables(), *sockets[0].redirected) if settings.take_over else None
         if take_over:
             take_over.prepare()
         return asyncio.run(_serve(settings, reload, book, sockets, take_over))
@@ -69,8 +69,8 @@ def run(settings: Settings, reload: Callable[[], Settings] | None = None) -> int
         log.error("%s", error)
         return 1
     finally:
-        if sockets:
-            sockets.close()
+        for each in sockets:
+            each.close()
 
 
 def load_changes(path: Path, book: Book) -> None:
@@ -98,7 +98,7 @@ async def _serve(
     settings: Settings,
     reload: Callable[[], Settings] | None,
     book: Book,
-    sockets: Sockets,
+    sockets: list[Sockets],
     take_over: TakeOver | None,
 ) -> int:
     return await Watch(settings, reload, book, sockets, take_over).run()
@@ -112,14 +112,23 @@ class Watch:
         settings: Settings,
         reload: Callable[[], Settings] | None,
         book: Book,
-        sockets: Sockets,
+        sockets: list[Sockets],
         take_over: TakeOver | None,
     ) -> None:
         self.settings, self.book = settings, book
-        self.child = Child(
-            sockets, book.picture, log_level=settings.log_level, log_format=settings.log_format
-        )
-        self._reload, self._sockets, self._take_over = reload, sockets, take_over
+        self.children = [
+            Child(
+                each,
+                book.picture,
+                log_level=settings.log_level,
+                log_format=settings.log_format,
+                cache_size=settings.cache_size,
+                upstream_policy=settings.upstream_policy,
+            )
+            for each in sockets
+        ]
+        self._redirected = sockets[0].redirected
+        self._reload, self._take_over = reload, take_over
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
         self._resolv_conf = Watched()
@@ -132,8 +141,10 @@ class Watch:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stopped.set)
         self._loop.add_signal_handler(signal.SIGHUP, self._reread)
+        self._loop.add_signal_handler(signal.SIGUSR1, self._empty_caches)
         self.book.note(self._policy())
-        self.child.start()
+        for child in self.children:
+            child.start()
         self._begin(self._watch_resolv_conf())
         if self._take_over:
             self._begin(self._renew(self._take_over))
@@ -152,7 +163,12 @@ class Watch:
         if not self.book.pictured:
             news = [change for change in news if not isinstance(change, Sandbox | Network)]
         if news:
-            self.child.tell(news)
+            self._tell_children(news)
+
+    def _tell_children(self, changes: Iterable[Change]) -> None:
+        lines = list(changes)
+        for child in self.children:
+            child.tell(lines)
 
     # Beginning and end
 
@@ -174,7 +190,7 @@ class Watch:
             task.cancel()
         if self._take_over:
             self._take_over.release()
-        await self.child.stop()
+        await asyncio.gather(*(child.stop() for child in self.children))
         if self._take_over:
             self._take_over.remove()
         with suppress(asyncio.CancelledError):
@@ -192,14 +208,14 @@ class Watch:
     def _pictured(self) -> None:
         self.book.pictured = True
         self.book.note(self._policy())
-        self.child.tell(self.book.picture())
+        self._tell_children(self.book.picture())
 
     async def _renew(self, take_over: TakeOver) -> None:
         """Only while there are names and somebody to answer: otherwise Docker's own resolver is the better
         one."""
         said = ""
         while True:
-            if self.book.pictured and self.child.steady:
+            if self.book.pictured and all(child.steady for child in self.children):
                 try:
                     take_over.renew()
                     said = ""
@@ -222,6 +238,7 @@ class Watch:
             domain=s.domain,
             own=self._own(),
             upstreams=self._upstreams(ourselves),
+            forwards=_grouped(s.forward),
             ourselves=ourselves.servers(),
         )
 
@@ -234,10 +251,12 @@ class Watch:
             return found.id if found else wanted
         if not self.book.pictured:
             return self._mounted
-        return own_container(self._mounted, own_addresses(), self.book.sandboxes)
+        # The addresses of a file of changes may be anybody's: only the mounts say whose stack this is.
+        addresses = () if self.settings.changes else own_addresses()
+        return own_container(self._mounted, addresses, self.book.sandboxes)
 
     def _upstreams(self, ourselves: Ourselves) -> tuple[str, ...]:
-        engines = engines_resolver(read_text(PROC_UDP), read_text(PROC_TCP), self._sockets.redirected)
+        engines = engines_resolver(read_text(PROC_UDP), read_text(PROC_TCP), self._redirected)
         servers = choose(self.settings.upstream, self._resolv_conf.text(), ourselves, engines)
         before = self.book.policy.upstreams if self.book.policy else None
         if not servers and before != ():
@@ -271,15 +290,29 @@ class Watch:
                 load_changes(self.settings.changes, fresh)
                 self.book.networks, self.book.sandboxes = fresh.networks, fresh.sandboxes
                 self.book.pending = fresh.pending
-                self.child.tell(self.book.picture())
+                self._tell_children(self.book.picture())
         except (SettingsError, BadChanges) as error:
             log.error("the settings stay as they were: %s", error)
             return
         self._tell_policy()
         log.info("settings reread")
 
+    def _empty_caches(self) -> None:
+        """SIGUSR1. Each child empties its own cache, and reports."""
+        for child in self.children:
+            child.signal(signal.SIGUSR1)
+
     def _apply(self, fresh: Settings) -> None:
         self.settings, changed = self.settings.after_reload(fresh)
         if changed:
             log.warning("these settings change at the next start: %s", ", ".join(changed))
         logging.getLogger().setLevel(self.settings.log_level.upper())
+
+
+def _grouped(forward: Iterable[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """``DOMAIN=SERVER`` texts as (domain, servers) pairs, in the order given."""
+    servers: dict[str, tuple[str, ...]] = {}
+    for text in forward:
+        domain, _, server = text.partition("=")
+        servers[domain] = (*servers.get(domain, ()), server)
+    return tuple(servers.items())

@@ -8,7 +8,6 @@ permission.
 from __future__ import annotations
 
 import errno
-import os
 import socket
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -50,22 +49,37 @@ class Sockets:
             sock.close()
 
 
-def open_sockets(listen: Sequence[Listen], *, take_over: bool = False) -> Sockets:
-    """Bind everything, or nothing: raises CannotListen."""
-    sockets = Sockets()
+def open_sockets(listen: Sequence[Listen], *, take_over: bool = False, workers: int = 1) -> list[Sockets]:
+    """Bind everything, once for each worker, or nothing: raises CannotListen.
+
+    The kernel spreads questions over the sockets of several workers (SO_REUSEPORT). The status of the first
+    is the status of all.
+    """
+    opened: list[Sockets] = []
     try:
-        for one in listen:
-            sockets.udp.append(_bind(one, socket.SOCK_DGRAM))
-            sockets.tcp.append(_bind(one, socket.SOCK_STREAM))
-        if take_over:
-            sockets.udp.append(_bind(Listen(ENGINES_OWN, 0), socket.SOCK_DGRAM))
-            sockets.tcp.append(_bind(Listen(ENGINES_OWN, 0), socket.SOCK_STREAM))
-            sockets.redirected = sockets.udp[-1].getsockname()[1], sockets.tcp[-1].getsockname()[1]
-        sockets.status = _status_socket(listen[0]) if listen else None
+        for number in range(workers):
+            opened.append(Sockets())
+            shared = opened[0].redirected if number else (0, 0)
+            _open(opened[-1], listen, shared if take_over else None, reuse=workers > 1)
+            opened[-1].status = _status_socket(listen[0] if number == 0 else None)
     except BaseException:
-        sockets.close()
+        for sockets in opened:
+            sockets.close()
         raise
-    return sockets
+    return opened
+
+
+def _open(
+    sockets: Sockets, listen: Sequence[Listen], redirected: tuple[int, int] | None, *, reuse: bool
+) -> None:
+    """One worker's sockets; ``redirected`` are the take-over's ports of the first one, 0 for it to choose."""
+    for one in listen:
+        sockets.udp.append(_bind(one, socket.SOCK_DGRAM, reuse=reuse))
+        sockets.tcp.append(_bind(one, socket.SOCK_STREAM, reuse=reuse))
+    if redirected is not None:
+        sockets.udp.append(_bind(Listen(ENGINES_OWN, redirected[0]), socket.SOCK_DGRAM, reuse=reuse))
+        sockets.tcp.append(_bind(Listen(ENGINES_OWN, redirected[1]), socket.SOCK_STREAM, reuse=reuse))
+        sockets.redirected = sockets.udp[-1].getsockname()[1], sockets.tcp[-1].getsockname()[1]
 
 
 def status_name(listen: Listen) -> str:
@@ -73,9 +87,9 @@ def status_name(listen: Listen) -> str:
     return f"\0resolver/{listen}"
 
 
-def _bind(listen: Listen, kind: socket.SocketKind) -> socket.socket:
+def _bind(listen: Listen, kind: socket.SocketKind, *, reuse: bool = False) -> socket.socket:
     """Not with SO_REUSEADDR on UDP: there it would let two processes share a port, and each lose what the
-    other gets."""
+    other gets. ``reuse`` shares it on purpose, among processes of one user."""
     family = socket.AF_INET6 if ":" in listen.address else socket.AF_INET
     try:
         sock = socket.socket(family, kind | socket.SOCK_CLOEXEC)
@@ -84,6 +98,8 @@ def _bind(listen: Listen, kind: socket.SocketKind) -> socket.socket:
     try:
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if reuse:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if kind == socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         else:
@@ -118,12 +134,12 @@ _SO_RCVBUFFORCE: Final = 33
 """socket(7): as SO_RCVBUF, past the system's limit, for root."""
 
 
-def _status_socket(listen: Listen) -> socket.socket:
+def _status_socket(listen: Listen | None) -> socket.socket:
     """Without it the resolver still answers; another program that holds the name must not keep us from
-    starting."""
+    starting. None: a worker nobody asks."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
-        sock.bind(status_name(listen))
+        sock.bind(status_name(listen) if listen else "")
     except OSError:
         sock.bind("")  # the kernel picks a name nobody knows
     sock.listen(16)
