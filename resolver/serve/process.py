@@ -99,6 +99,7 @@ class Process:
         self._loop.add_signal_handler(signal.SIGTERM, self.stop)
         self._loop.add_signal_handler(signal.SIGINT, lambda: None)  # the parent has it too, and tells us
         self._loop.add_signal_handler(signal.SIGUSR1, self.empty_cache)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
         await self.ended.wait()
         await self._finish()
 

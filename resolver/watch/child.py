@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -106,7 +107,7 @@ class Child:
             self._process.kill()
             self._ended()
 
-    def signal(self, number: int) -> None:
+    def send_signal(self, number: int) -> None:
         """Send the child a signal, if it is there."""
         if self._process:
             self._process.send_signal(number)
@@ -144,13 +145,18 @@ class Child:
             *self._fds(self._sockets.udp),
             *self._fds(self._sockets.tcp),
         ]
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", self._module, json.dumps(passed)],
-            pass_fds=descriptors,  # type: ignore[arg-type]
-            stdin=subprocess.DEVNULL,
-            env=_environment(),
-            process_group=0,
-        )
+        # The child inherits the mask, and lifts it when it has its handler: a signal before that is not its death.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+        try:
+            return subprocess.Popen(
+                [sys.executable, "-P", "-m", self._module, json.dumps(passed)],
+                pass_fds=descriptors,  # type: ignore[arg-type]
+                stdin=subprocess.DEVNULL,
+                env=_environment(),
+                process_group=0,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
 
     @staticmethod
     def _fds(sockets: Sequence[socket.socket]) -> list[int]:

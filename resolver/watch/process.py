@@ -300,7 +300,7 @@ class Watch:
     def _empty_caches(self) -> None:
         """SIGUSR1. Each child empties its own cache, and reports."""
         for child in self.children:
-            child.signal(signal.SIGUSR1)
+            child.send_signal(signal.SIGUSR1)
 
     def _apply(self, fresh: Settings) -> None:
         self.settings, changed = self.settings.after_reload(fresh)
