@@ -145,7 +145,7 @@ class Child:
             *self._fds(self._sockets.udp),
             *self._fds(self._sockets.tcp),
         ]
-        # The child inherits the mask, and lifts it when it has its handler: a signal before that is not its death.
+        # The child inherits the mask and lifts it when it has its handler: a signal before that must wait.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
         try:
             return subprocess.Popen(
