@@ -68,7 +68,7 @@ soak: setup  ## run under load with containers coming and going (MINUTES=10)
 audit: setup  ## look the locked dependencies up in the public list of known faults
 	$(PYTHON) -m venv .cache/audit
 	.cache/audit/bin/pip install -qq pip-audit
-	.cache/audit/bin/pip-audit --require-hashes --disable-pip -r requirements.lock
+	.cache/audit/bin/pip-audit --strict --require-hashes --disable-pip -r requirements.lock
 
 .PHONY: lock
 lock:  ## renew the lock files

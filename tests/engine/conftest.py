@@ -21,7 +21,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def engine_url() -> Iterator[str]:
-    """The URL of a real engine, private where none answers. Where none can be, the run ends here and fails."""
+    """The URL of a real engine, private where none answers. Where none can be, the run fails here."""
     with contextlib.ExitStack() as stack:
         try:
             url = stack.enter_context(engine())
