@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from resolver.wire.reply import ReplyShape, aged, comparable, without_opt
+from resolver.wire.reply import HEADER_SIZE, ReplyShape, aged, comparable, without_opt
 
 LONGEST_POSITIVE = 86_400
 LONGEST_NEGATIVE = 3_600
@@ -50,6 +50,7 @@ class Entry:
     """One remembered reply. A loop that holds it may serve ``packed(now)`` without asking the cache again."""
 
     __slots__ = (
+        "_bare",
         "_life",
         "_packed",
         "_refreshed",
@@ -57,7 +58,6 @@ class Entry:
         "_stored",
         "_uses",
         "cost",
-        "dies",
         "expires",
         "stale",
         "until",
@@ -66,9 +66,10 @@ class Entry:
 
     def __init__(self, shape: ReplyShape, life: float, now: float) -> None:
         self._shape = shape
+        self._bare = False
         self._stored = now
         self._life = life
-        self._packed = shape.packet
+        self._packed = b""
         self._uses = 0
         self._refreshed = False
         self.cost = 2 * len(shape.packet) + shape.question_end + _OVERHEAD
@@ -76,14 +77,26 @@ class Entry:
         """From this moment ``packed`` must not be called: ask the cache again."""
         self.until = 0.0
         """Until this moment what ``packed`` returned last is right; 0: not called yet, or all is over."""
-        self.dies = self.expires + STALE_LIFETIME
         self.stale = False
         self.used = False
 
     @property
     def shape(self) -> ReplyShape:
-        """Where things are in ``packed``; its own packet holds the TTLs of the beginning."""
+        """Where things are in ``packed``; its own packet holds the TTLs of the beginning.
+
+        Made when it is first needed: most replies are never served twice.
+        """
+        if not self._bare:
+            self._bare = True
+            bare = without_opt(self._shape) or self._shape
+            packet = b"\0\0" + bytes((bare.packet[2] & ~_AA,)) + bare.packet[3:]
+            self._shape = bare._replace(packet=packet)
         return self._shape
+
+    @property
+    def dies(self) -> float:
+        """From this moment it is not even served as stale."""
+        return self._stored + self._life + STALE_LIFETIME
 
     def packed(self, now: float) -> bytes:
         """The reply as of this second: ID 0, no OPT, AA clear, TTLs counted down.
@@ -99,7 +112,7 @@ class Entry:
             self.until = self.expires
         else:
             age = int(now - self._stored)
-            self._packed = aged(self._shape.packet, self._shape.ttls, age)
+            self._packed = aged(self.shape.packet, self.shape.ttls, age)
             self.until = min(self._stored + age + 1, self.expires)
         return self._packed
 
@@ -118,7 +131,7 @@ class Entry:
     def revive(self, now: float) -> None:
         """Serve it although its life is over (RFC 8767 sections 4 and 5)."""
         self.stale = True
-        self._packed = aged(self._shape.packet, self._shape.ttls, 0, STALE_TTL)
+        self._packed = aged(self.shape.packet, self.shape.ttls, 0, STALE_TTL)
         self.expires = min(now + STALE_TTL, self.dies)
         self.until = 0.0
 
@@ -156,15 +169,13 @@ class Cache:
     def put(self, key: Key, shape: ReplyShape, now: float) -> Entry | None:
         """Remember a reply; None when it is not one to remember."""
         life = min(shape.lifetime, LONGEST_NEGATIVE if shape.negative else LONGEST_POSITIVE)
-        self._failures.pop(key, None)
-        if life <= 0 or not self.max_bytes or comparable(shape.question) != key[1]:
+        if self._failures:
+            self._failures.pop(key, None)
+        if life <= 0 or not self.max_bytes or not shape.opt_is_last:
             return None
-        bare = without_opt(shape)
-        if bare is None:
+        if not shape.packet.startswith(key[1], HEADER_SIZE) and comparable(shape.question) != key[1]:
             return None
-        packet = bare.packet
-        packet = b"\0\0" + bytes((packet[2] & ~_AA,)) + packet[3:]
-        entry = Entry(bare._replace(packet=packet), life, now)
+        entry = Entry(shape, life, now)
         self._insert(key, entry)
         self.counters["stored"] += 1
         return entry
@@ -220,17 +231,22 @@ class Cache:
 
     def _insert(self, key: Key, entry: Entry) -> None:
         """A known name keeps its place in its queue; a new one begins at the end of the short queue."""
-        queue = self._kept if key in self._kept else self._new
+        queue = self._kept
         old = queue.get(key)
+        if old is None:
+            queue = self._new
+            old = queue.get(key)
+        grown = entry.cost
         if old is not None:
+            grown -= old.cost
             entry.used = old.used
             old.end()
-        grown = entry.cost - (old.cost if old is not None else 0)
         queue[key] = entry
         self.bytes += grown
         if queue is self._new:
             self._new_bytes += grown
-        self._shrink()
+        if self.bytes > self.max_bytes:
+            self._shrink()
 
     def _shrink(self) -> None:
         while self.bytes > self.max_bytes:

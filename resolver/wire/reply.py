@@ -96,6 +96,14 @@ class ReplyShape(NamedTuple):
         return self.packet[HEADER_SIZE : self.question_end]
 
     @property
+    def opt_is_last(self) -> bool:
+        """Whether no record stands behind OPT; also true without OPT."""
+        if not self.opt:
+            return True
+        size = self.packet[self.opt + 9] << 8 | self.packet[self.opt + 10]
+        return self.opt + 11 + size == len(self.packet)
+
+    @property
     def udp_size(self) -> int:
         """The UDP size its OPT offers, 512 without OPT."""
         return int.from_bytes(self.packet[self.opt + 3 : self.opt + 5], "big") if self.opt else 512
@@ -304,7 +312,7 @@ def without_opt(shape: ReplyShape) -> ReplyShape | None:
     packet, opt = shape.packet, shape.opt
     if not opt:
         return shape
-    if opt + 11 + (packet[opt + 9] << 8 | packet[opt + 10]) != len(packet):
+    if not shape.opt_is_last:
         return None
     additionals = (packet[10] << 8 | packet[11]) - 1
     bare = packet[:10] + additionals.to_bytes(2, "big") + packet[HEADER_SIZE:opt]
