@@ -89,7 +89,7 @@ class BatchListener:
             _batches[kind] = mmsg.Batch(kind[0], packet_info=kind[1])
         self._batch = _batches[kind]
         self._first, self._last = mmsg.ADDRESS[sock.family]
-        self._outbox = mmsg.Outbox()
+        self._outbox = mmsg.Outbox(kind[0], packet_info=kind[1])
         self._flushing = False
         loop.add_reader(self._fd, self._drain)
 
