@@ -30,6 +30,7 @@ import requests.adapters
 from docker.api.client import APIClient
 from docker.tls import TLSConfig
 from docker.transport import UnixHTTPAdapter
+from docker.types.daemon import CancellableStream
 
 if TYPE_CHECKING:
     from resolver.watch.find import Certificates, Place
@@ -121,8 +122,9 @@ class Engine:
         client = self._client()
 
         def ask() -> int:
-            date = client.get(f"{client.base_url}/_ping", timeout=self._timeout).headers.get("Date", "")
-            return int(parsedate_to_datetime(date).timestamp())
+            response = client.get(f"{client.base_url}/_ping", timeout=self._timeout)
+            _check(response)
+            return int(parsedate_to_datetime(response.headers.get("Date", "")).timestamp())
 
         return self._call(ask)
 
@@ -153,12 +155,21 @@ class Engine:
         once the engine has accepted; the subscription itself may begin a moment later, which ``since`` makes
         good.
         """
-        kinds = {"type": ["container", "network"]}
-        span: dict[str, Any] = {
-            "since": since,
-            "until": until,
-        }  # the stubs know no text here, the SDK passes it on
-        return EventStream(self._place, self._call(lambda: self._client().events(filters=kinds, **span)))
+        span = {"since": since, **({"until": until} if until else {})}
+        return EventStream(self._place, self._call(lambda: self._subscribe(span)))
+
+    def _subscribe(self, span: dict[str, str]) -> CancellableStream[bytes]:
+        """Not by the SDK's own ``events``: that one takes a refusal for an empty stream."""
+        client = self._client()
+        kinds = json.dumps({"type": ["container", "network"]})
+        response = client.get(
+            f"{client.base_url}/v{self.api}/events",
+            params={**span, "filters": kinds},
+            stream=True,
+            timeout=(self._timeout, None),
+        )
+        _check(response)
+        return CancellableStream(response.iter_content(None), response)
 
     def _client(self) -> APIClient:
         client: APIClient | None = getattr(self._local, "client", None)
@@ -188,15 +199,13 @@ class EventStream:
     thread.
     """
 
-    def __init__(self, place: Place, stream: Any) -> None:
+    def __init__(self, place: Place, stream: CancellableStream[bytes]) -> None:
         self._place, self._stream = place, stream
 
     def __iter__(self) -> Iterator[Json | None]:
         rest = b""
         with _translated(self._place):
             for chunk in self._stream:
-                if not isinstance(chunk, bytes):
-                    return  # not chunked: an error page, or a proxy that cannot stream
                 *lines, rest = (rest + chunk).split(b"\n")
                 yield from (_read_event(line) for line in lines if line.strip())
                 if len(rest) > LONGEST_LINE:
@@ -253,7 +262,26 @@ def _tls(files: Certificates) -> TLSConfig:
     return TLSConfig(client_cert=pair, ca_cert=files.ca or None, verify=files.verify)
 
 
+def _check(response: requests.Response) -> None:
+    try:
+        response.raise_for_status()
+    except requests.HTTPError as error:
+        docker.errors.create_api_error_from_http_exception(error)
+
+
+def _knock(place: Place, timeout: int) -> None:
+    """Raise if the socket cannot be connected to. The SDK leaves sockets of attempts that fail open."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(timeout)
+        try:
+            sock.connect(place.url.removeprefix("unix://"))
+        except OSError as error:
+            raise _unreachable(place, error) from None
+
+
 def _version(place: Place, timeout: int) -> Json:
+    if place.url.startswith("unix://"):
+        _knock(place, timeout)
     client = _connect(place, "1.24", timeout)
     try:
         with _translated(place):

@@ -69,6 +69,13 @@ def test_every_command_names_our_own_table() -> None:
 
 
 def test_a_missing_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resolver.watch.takeover._has_net_admin", lambda: True)
     monkeypatch.setattr("ctypes.util.find_library", lambda name: f"lib{name}-that-is-not-there.so")
     with pytest.raises(TakeOverFailed, match="libnftables1"):
+        Nftables()
+
+
+def test_without_the_capability_it_says_how_to_give_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resolver.watch.takeover._has_net_admin", lambda: False)
+    with pytest.raises(TakeOverFailed, match="--cap-add NET_ADMIN"):
         Nftables()
