@@ -129,17 +129,8 @@ class Lab:
         ``network`` is a network made before; ``network_mode`` takes the engine's other words (``none``,
         ``host``, ``container:X``). Without either it is on the default bridge.
         """
-        config = None
-        if network is not None:
-            endpoint = self._endpoint(aliases, ip, ip6, links)
-            config = self.api.create_networking_config({network: endpoint})  # type: ignore[arg-type]
-        host = self.api.create_host_config(
-            network_mode=network or network_mode,
-            links=dict(links) if links and network is None else None,
-            dns=list(dns) or None,
-            dns_opt=list(dns_options) or None,
-            cap_add=list(cap_add) or None,
-            binds=list(binds) or None,
+        host = self._host(
+            network or network_mode, None if network else links, dns, dns_options, cap_add, binds
         )
         made = self.api.create_container(
             image or self.images.client(),
@@ -151,21 +142,48 @@ class Lab:
             # A sleeping first process ignores the usual signal for ten seconds.
             stop_signal="SIGKILL",
             host_config=host,
-            networking_config=config,
+            networking_config=self._networking(network, aliases, ip, ip6, links),
         )
         if start:
             self.api.start(made["Id"])
         return str(made["Id"])
 
-    def _endpoint(
-        self, aliases: Sequence[str], ip: str | None, ip6: str | None, links: Mapping[str, str] | None
+    def _host(
+        self,
+        network_mode: str | None,
+        links: Mapping[str, str] | None,
+        dns: Sequence[str],
+        dns_options: Sequence[str],
+        cap_add: Sequence[str],
+        binds: Sequence[str],
     ) -> Any:
-        return self.api.create_endpoint_config(
+        return self.api.create_host_config(
+            network_mode=network_mode,
+            links=dict(links) if links else None,
+            dns=list(dns) or None,
+            dns_opt=list(dns_options) or None,
+            cap_add=list(cap_add) or None,
+            binds=list(binds) or None,
+        )
+
+    def _networking(
+        self,
+        network: str | None,
+        aliases: Sequence[str],
+        ip: str | None,
+        ip6: str | None,
+        links: Mapping[str, str] | None,
+    ) -> Any:
+        """The first network's part of a container's creation; None where there is none to join."""
+        if network is None:
+            return None
+        endpoint: Any = self.api.create_endpoint_config(
             aliases=list(aliases) or None,
             ipv4_address=ip,
             ipv6_address=ip6,
             links=dict(links) if links else None,
         )
+        return self.api.create_networking_config({network: endpoint})
 
     def start(self, container: str) -> None:
         """Start a container that is stopped or only created."""
