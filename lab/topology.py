@@ -17,6 +17,8 @@ from lab.runs import LABEL, is_over, new_run
 from lab.subnets import SUBNETS
 
 _SLEEP = ("sleep", "infinity")
+# A sleeping first process ignores the usual signal for ten seconds.
+_STOP_SIGNAL = "SIGKILL"
 _EMBEDDED = "127.0.0.11"
 
 
@@ -139,14 +141,12 @@ class Lab:
             hostname=hostname,
             environment=dict(environment or {}),
             labels={LABEL: self.run},
-            # A sleeping first process ignores the usual signal for ten seconds.
-            stop_signal="SIGKILL",
+            stop_signal=_STOP_SIGNAL,
             host_config=host,
             networking_config=self._networking(network, aliases, ip, ip6, links),
         )
-        if start:
-            self.api.start(made["Id"])
-        return str(made["Id"])
+        identity = str(made["Id"])
+        return self.start(identity) if start else identity
 
     def _host(
         self,
@@ -183,11 +183,12 @@ class Lab:
             ipv6_address=ip6,
             links=dict(links) if links else None,
         )
-        return self.api.create_networking_config({network: endpoint})
+        return self.api.create_networking_config({network: endpoint})  # type: ignore[arg-type]
 
-    def start(self, container: str) -> None:
-        """Start a container that is stopped or only created."""
+    def start(self, container: str) -> str:
+        """Start a container that is stopped or only created; returns what it was called."""
         self.api.start(container)
+        return container
 
     def stop(self, container: str) -> None:
         """Stop a container at once."""
