@@ -6,6 +6,7 @@ from dataclasses import replace
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from resolver.names.changes import Change, Engine, Gone, Pending, Sync, pack_address
@@ -112,7 +113,11 @@ QUESTIONS = tuple(
     )
     if (key := key_of(text)) is not None
 )
-keys = st.sampled_from((b"", *dict.fromkeys(QUESTIONS)))
+KEYS = (b"", *dict.fromkeys(QUESTIONS))
+"""Everything there is to ask in these worlds: each drawn world is asked all of it."""
+keys = st.sampled_from(KEYS)
+few = settings(max_examples=30, deadline=None)
+some_worlds = settings(max_examples=60, deadline=None)
 types = st.sampled_from(TYPES)
 addresses = st.sampled_from((*ADDRESSES_4, *ADDRESSES_6, *STRANGERS, *LOOPBACKS))
 

@@ -113,6 +113,7 @@ def filled(changes: Iterable[Change]) -> Table:
     return table
 
 
+@worlds.some_worlds
 @given(worlds.histories, st.data())
 def test_any_history_is_a_full_picture(history: list[Change], data: st.DataObject) -> None:
     """Lines sent again, pendings and pictures in between leave nothing behind."""
@@ -131,6 +132,7 @@ def test_any_history_is_a_full_picture(history: list[Change], data: st.DataObjec
     assert seen(table) == seen(fresh)
 
 
+@worlds.some_worlds
 @given(worlds.histories)
 def test_indexes_are_what_the_sandboxes_say(history: list[Change]) -> None:
     table = filled(history)
@@ -159,6 +161,7 @@ def test_indexes_are_what_the_sandboxes_say(history: list[Change]) -> None:
     assert Counter((a, o) for a, held in table._owners.items() for o in held) == owners
 
 
+@worlds.some_worlds
 @given(worlds.histories)
 def test_forward_and_reverse_agree(history: list[Change]) -> None:
     """What a name leads to is found by its addresses, and what has an address by its names."""
@@ -174,6 +177,7 @@ def test_forward_and_reverse_agree(history: list[Change]) -> None:
                     assert endpoint in zone.names[key]
 
 
+@worlds.some_worlds
 @given(worlds.histories, worlds.changes)
 def test_a_line_sent_again_touches_nothing(history: list[Change], change: Change) -> None:
     if isinstance(change, Sync):
@@ -185,6 +189,7 @@ def test_a_line_sent_again_touches_nothing(history: list[Change], change: Change
     assert seen(table) == before
 
 
+@worlds.some_worlds
 @given(worlds.histories, worlds.changes)
 def test_what_changed_is_what_was_touched(history: list[Change], change: Change) -> None:
     """The zones of networks that ``apply`` does not name are as they were."""
@@ -203,6 +208,7 @@ def test_what_changed_is_what_was_touched(history: list[Change], change: Change)
     assert before["policy"] == after["policy"]
 
 
+@worlds.some_worlds
 @given(worlds.histories)
 def test_the_narrowest_subnet_around_an_address(history: list[Change]) -> None:
     table = filled(history)

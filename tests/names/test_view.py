@@ -47,6 +47,7 @@ def owner_of_stack(table: Table, sandbox: Sandbox) -> Sandbox | None:
     return table.sandboxes.get(sandbox.joins) if sandbox.joins else sandbox
 
 
+@worlds.some_worlds
 @given(worlds.tables(), worlds.addresses, st.booleans())
 def test_a_view_never_shows_a_network_the_asker_is_not_on(table: Table, address: bytes, ours: bool) -> None:
     view = view_of_client(table, address, ours=ours)
@@ -73,6 +74,7 @@ def test_a_view_never_shows_a_network_the_asker_is_not_on(table: Table, address:
         assert not any(n.default_bridge for n in view.networks)
 
 
+@worlds.some_worlds
 @given(worlds.tables(), worlds.addresses, st.booleans())
 def test_a_view_is_of_one_piece(table: Table, address: bytes, ours: bool) -> None:
     view = view_of_client(table, address, ours=ours)
@@ -86,6 +88,7 @@ def test_a_view_is_of_one_piece(table: Table, address: bytes, ours: bool) -> Non
     assert bool(view.servers) == (view.way_out == "own")
 
 
+@worlds.some_worlds
 @given(worlds.tables(), worlds.addresses, st.booleans())
 def test_servers_lie_where_the_asker_can_reach_them(table: Table, address: bytes, ours: bool) -> None:
     """A container that is only on internal networks is asked for at most by servers inside one of them."""
@@ -104,6 +107,7 @@ def test_servers_lie_where_the_asker_can_reach_them(table: Table, address: bytes
         assert any(host in subnet for n in on for subnet in n.subnets)
 
 
+@worlds.some_worlds
 @given(worlds.tables(), worlds.addresses, worlds.changes)
 def test_a_view_changes_only_with_what_it_depends_on(table: Table, address: bytes, change: object) -> None:
     """As long as the address is the same container's: ``Queries`` looks after that itself."""
