@@ -1,12 +1,13 @@
 """Our resolver as a person runs it: ``resolver serve …``, on the host or inside a container's network."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -55,6 +56,15 @@ class Served:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    @contextlib.contextmanager
+    def started(self) -> Iterator[Self]:
+        """A context in which it was started, ready or not."""
+        self.start()
+        try:
+            yield self
+        finally:
+            self.stop()
 
     @property
     def pid(self) -> int:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 from contextlib import suppress
+from pathlib import Path
 from typing import Final, Protocol
 
 LIFE: Final = 6
@@ -61,6 +62,13 @@ delete table ip resolver
 """
 
 
+_NEEDS_NET_ADMIN: Final = (
+    "--take-over needs the capability NET_ADMIN in this network namespace; "
+    "give it with --cap-add NET_ADMIN (Compose: cap_add: [NET_ADMIN])"
+)
+_CAP_NET_ADMIN: Final = 12
+
+
 class TakeOverFailed(Exception):
     """The redirect could not be set; the text says what to do."""
 
@@ -76,6 +84,10 @@ class Nftables:
     """libnftables, through ctypes: no program is started, and a renewal costs half a millisecond."""
 
     def __init__(self) -> None:
+        """Raises TakeOverFailed without the library, or without the capability: the library would write a
+        line of its own on stderr."""
+        if not _has_net_admin():
+            raise TakeOverFailed(_NEEDS_NET_ADMIN)
         try:
             self._library = ctypes.CDLL(ctypes.util.find_library("nftables") or "libnftables.so.1")
         except OSError:
@@ -102,11 +114,17 @@ class Nftables:
         said: bytes = self._library.nft_ctx_get_error_buffer(self._context) or b""
         why = said.decode(errors="replace").strip().partition("\n")[0].removeprefix("Error: ")
         if "not permitted" in why or "ermission denied" in why:
-            raise TakeOverFailed(
-                "--take-over needs the capability NET_ADMIN in this network namespace; "
-                "give it with --cap-add NET_ADMIN (Compose: cap_add: [NET_ADMIN])"
-            )
+            raise TakeOverFailed(_NEEDS_NET_ADMIN)
         raise TakeOverFailed(f"--take-over: nftables refused: {why or 'no reason given'}")
+
+
+def _has_net_admin() -> bool:
+    """Whether this process has the capability; where that cannot be read, the library will tell."""
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("CapEff:"):
+                return bool(int(line.split()[1], 16) >> _CAP_NET_ADMIN & 1)
+    return True
 
 
 class TakeOver:
