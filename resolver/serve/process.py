@@ -119,8 +119,9 @@ class Process:
         if self.table.policy.upstreams != upstreams:
             self.upstreams.forget()
         if self.ready and not before:
-            gc.collect()
-            gc.freeze()  # the table is long-lived: later collections need not walk it
+            # The table is long-lived: later collections need not walk it. Not even one does now, for with 10,000
+            # endpoints that is 40 ms in which nobody is answered.
+            gc.freeze()
             log.info(
                 "ready", extra={"networks": len(self.table.networks), "containers": len(self.table.sandboxes)}
             )
