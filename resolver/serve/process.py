@@ -119,7 +119,7 @@ class Process:
         if self.table.policy.upstreams != upstreams:
             self.upstreams.forget()
         if self.ready and not before:
-            # The table is long-lived: later collections need not walk it. Not even one does now, for with 10,000
+            # The table is long-lived: later collections need not walk it. None does now either: with 10,000
             # endpoints that is 40 ms in which nobody is answered.
             gc.freeze()
             log.info(
