@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from resolver import cache
 from resolver.wire.query import REFUSED, TCP_SIZE, Query, opt_record, udp_limit, write_reply
-from resolver.wire.reply import ReplyShape, comparable, dressed, fitted
+from resolver.wire.reply import ReplyShape, dressed, fitted
 
 if TYPE_CHECKING:
     import asyncio
@@ -34,7 +34,7 @@ class Forwarder:
     def forward(self, packet: bytes, query: Query, servers: tuple[str, ...], client: Client) -> bytes | None:
         """The reply when there is one at once; None when the client gets it later."""
         now = self._now()
-        key = cache.key_of(servers, comparable(query.question), query.flags, query.dnssec_ok)
+        key = cache.key_of(servers, query.question, query.flags, query.dnssec_ok)
         entry = self._cache.get(key, now)
         if entry is not None:
             self.counts["cached"] += 1

@@ -151,55 +151,60 @@ class Batch:
 
 
 class Outbox:
-    """Replies that leave later than the batch their question came in with: forwarded and held ones.
+    """Datagrams that leave later than the batch a question came in with: forwarded and held replies, and
+    questions to upstream servers, which without a family go to a connected socket's peer.
 
     Gathered during one turn of the loop, sent with one call. All is copied into memory laid out beforehand:
     setting a ctypes field costs more than copying what it would point to.
     """
 
-    def __init__(self, family: int, *, packet_info: bool = False) -> None:
-        self._name_size = NAME_SIZE[socket.AddressFamily(family)]
+    def __init__(self, family: int | None = None, *, packet_info: bool = False) -> None:
+        self._name_size = NAME_SIZE[socket.AddressFamily(family)] if family is not None else 0
         self._headers = (_Mmsghdr * SLOTS)()
         self._iovecs = (_Iovec * SLOTS)()
-        replies = mmap.mmap(-1, SLOTS * LONGEST)  # only the pages that are written to take memory
-        names, control = bytearray(SLOTS * self._name_size), bytearray(SLOTS * CONTROL_SIZE)
-        starts = [ctypes.addressof(ctypes.c_char.from_buffer(area)) for area in (replies, names, control)]
+        packets = mmap.mmap(-1, SLOTS * LONGEST)  # only the pages that are written to take memory
+        names, control = bytearray(SLOTS * self._name_size or 1), bytearray(SLOTS * CONTROL_SIZE)
+        starts = [ctypes.addressof(ctypes.c_char.from_buffer(area)) for area in (packets, names, control)]
         for i in range(SLOTS):
             header = self._headers[i].hdr
             self._iovecs[i].base = starts[0] + i * LONGEST
             header.iov, header.iovlen = ctypes.addressof(self._iovecs[i]), 1
-            header.name, header.namelen = starts[1] + i * self._name_size, self._name_size
+            if self._name_size:
+                header.name, header.namelen = starts[1] + i * self._name_size, self._name_size
             header.control = starts[2] + i * CONTROL_SIZE if packet_info else None
-        self._replies, self._names = memoryview(replies), memoryview(names)
+        self._packets, self._names = memoryview(packets), memoryview(names)
         self._control = memoryview(control)
         self._sizes = memoryview(self._iovecs).cast("B").cast("L")
         self._packet_info = packet_info
         self._count = 0
 
-    def put(self, fd: int, reply: bytes, name: bytes, control: bytes) -> None:
-        """Add one reply; sends when full."""
-        i, size, name_size = self._count, len(reply), self._name_size
-        self._replies[i * LONGEST : i * LONGEST + size] = reply
+    def put(self, fd: int, packet: bytes, name: bytes = b"", control: bytes = b"") -> int:
+        """Add one; sends when full, and returns what ``flush`` returns."""
+        i, size, name_size = self._count, len(packet), self._name_size
+        self._packets[i * LONGEST : i * LONGEST + size] = packet
         self._sizes[2 * i + 1] = size
         self._names[i * name_size : (i + 1) * name_size] = name
         if self._packet_info:
             self._control[i * CONTROL_SIZE : i * CONTROL_SIZE + len(control)] = control
             self._headers[i].hdr.controllen = len(control)
         self._count = i + 1
-        if i + 1 == SLOTS:
-            self.flush(fd)
+        return self.flush(fd) if i + 1 == SLOTS else 0
 
-    def flush(self, fd: int) -> None:
-        """Send what was put, in order; a reply that cannot be sent is skipped."""
-        done, start = 0, ctypes.addressof(self._headers)
+    def flush(self, fd: int) -> int:
+        """Send what was put, in order. One that cannot be sent is skipped; the first such error's number, 0
+        for none."""
+        done, failure, start = 0, 0, ctypes.addressof(self._headers)
         while done < self._count:
             here = ctypes.c_void_p(start + done * _HEADER)
             sent = _libc.sendmmsg(fd, here, self._count - done, MSG_DONTWAIT)
             if sent < 0 and ctypes.get_errno() in (errno.EAGAIN, errno.EINTR):
                 _wait_writable(fd)
                 sent = _libc.sendmmsg(fd, here, self._count - done, MSG_DONTWAIT)
+            if sent < 0:
+                failure = failure or ctypes.get_errno()
             done += max(1, sent)
         self._count = 0
+        return failure
 
 
 def _address(buffer: bytearray) -> int:

@@ -27,7 +27,8 @@ BURST = 64
 RECEIVE_BUFFER = 1 << 20
 
 _RANDOM_BLOCK = 4096
-_LARGEST = 65_535
+_buffer = memoryview(bytearray(65_535))
+"""Where every reply is read first: one of the largest size is not made anew for each."""
 
 
 class Idents:
@@ -90,11 +91,11 @@ class UdpExchange:
 
     def drain(self) -> None:
         """Read what has come, up to a burst."""
-        receive, pending, answered = self._sock.recv, self.pending, self._owner.answered
+        receive, pending, answered = self._sock.recv_into, self.pending, self._owner.answered
         now = self._owner.now()
         for _ in range(BURST):
             try:
-                packet = receive(_LARGEST)
+                packet = _buffer[: receive(_buffer)].tobytes()
             except (BlockingIOError, InterruptedError):
                 break
             except OSError:

@@ -14,7 +14,7 @@ import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from resolver.serve import udp_exchange, upstream_batch
+from resolver.serve import mmsg, udp_exchange
 from resolver.serve.upstream import DEADLINE, Limits, Upstreams
 from resolver.serve.upstream_server import FAILURES_TO_DOWN, addresses_of
 from tests.serve.fake_upstream import (
@@ -159,7 +159,7 @@ async def test_long_questions_leave_too(asker: Asker, serve: Serve) -> None:
 
 
 async def test_without_batched_calls(asker: Asker, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upstream_batch, "available", False)
+    monkeypatch.setattr(mmsg, "available", False)
     server, closed = serve(), closed_port()
     got = [asker.start(closed, server, packet=query(f"n{number}.example")) for number in range(100)]
     await until(lambda: all(got))
