@@ -1,0 +1,82 @@
+"""Our resolver against Docker's own, in the same containers, on topologies made from seeds.
+
+A topology that fails is made again with ``make oracle SEED=… N=1``.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from tests.oracle.asking import Seat
+from tests.oracle.comparison import Asker, Comparison
+from tests.oracle.conftest import PER_TOPOLOGY, Ground, serving, upstream_seat
+from tests.oracle.namespaces import namespace_of
+from tests.oracle.playing import Played
+from tests.oracle.questions import every_name, questions
+from tests.oracle.topology import Container, Topology
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lab.topology import Lab
+    from tests.oracle.message import Question
+    from tests.oracle.tally import Tally
+
+ROUNDS: Final = 4
+"""Looks at one topology, with changes between them."""
+SHOWN: Final = 8
+BESIDE: Final = ("127.0.0.1", 5300)
+"""Where, in every other topology, our resolver listens that shares the first container's network stack."""
+
+
+@pytest.mark.engine
+def test_same_answers_as_docker(seed: int, ground: Ground, lab: Lab, tally: Tally) -> None:
+    topology = Topology(seed, ground.token)
+    comparison = Comparison(ground.version, upstream_seat(ground), tally)
+    dns = ground.failing, ground.upstream
+    with ExitStack() as stack:
+        played = Played(lab, topology, dns)
+        stack.callback(played.remove)
+        if seed % 2:
+            beside = namespace_of(topology.containers["c0"].pid)
+            stack.enter_context(serving(ground, beside, f"{BESIDE[0]}:{BESIDE[1]}"))
+        tally.topologies += 1
+        asked = 0
+        for number in range(ROUNDS):
+            if number:
+                for operation in topology.operations(2):
+                    played.do(operation)
+                    tally.operations += 1
+            since = time.monotonic()
+            played.look()
+            plan = list(_plan(topology, ground, number))
+            asked += sum(len(some) for _, some in plan)
+            wrong = comparison.disagreements(topology, plan, since)
+            if wrong:
+                shortest = sorted(wrong, key=lambda d: len(str(d.question)))[:SHOWN]
+                told = "\n".join(map(str, shortest))
+                pytest.fail(f"{len(wrong)} answers differ\n{told}\n{topology.told()}", pytrace=False)
+        assert asked >= PER_TOPOLOGY
+
+
+def _plan(topology: Topology, ground: Ground, number: int) -> Iterator[tuple[Asker, Sequence[Question]]]:
+    """Who asks what. The first container also asks the resolver beside it."""
+    random = Random(f"{topology.seed} {number}")
+    for container in topology.containers.values():
+        gateways = [e.network.gateway for e in container.endpoints.values() if e.ipv4]
+        if not container.asks or not gateways:
+            continue
+        some = [*every_name(topology, container), *questions(topology, container, random, 25)]
+        yield _asker(container, (random.choice(gateways), ground.port), "on the host"), some
+        if container.key == "c0" and topology.seed % 2:
+            yield _asker(container, BESIDE, "beside it"), some
+
+
+def _asker(container: Container, ours: tuple[str, int], through: str) -> Asker:
+    namespace = namespace_of(container.pid)
+    return Asker(container, Seat(namespace, ("127.0.0.11", 53)), Seat(namespace, ours), through)
