@@ -35,7 +35,7 @@ class Forwarder:
         """The reply when there is one at once; None when the client gets it later."""
         now = self._now()
         key = cache.key_of(servers, query.question, query.flags, query.dnssec_ok)
-        entry = self._cache.get(key, now)
+        entry = None if query.subnet else self._cache.get(key, now)
         if entry is not None:
             self.counts["cached"] += 1
             if entry.refresh_due(now):
@@ -64,7 +64,8 @@ class Forwarder:
                 return write_reply(query, SERVFAIL)
             self.counts["stale"] += 1
             return fitted(dressed(stale.packed(now), query.id, query.question, opt_record(query)), limit)
-        self._cache.put(key, shape, now)
+        if not query.subnet:
+            self._cache.put(key, shape, now)
         reply = query.id + shape.packet[2:12] + query.question + shape.packet[shape.question_end :]
         return reply if len(reply) <= limit else fitted(reply, limit)
 

@@ -21,6 +21,7 @@ OPCODE: Final = 0x7800
 FORMERR, NOTIMP, REFUSED, BADVERS = 1, 4, 5, 16
 IN: Final = 1
 OPT: Final = 41
+CLIENT_SUBNET: Final = 8
 TYPE_A, TYPE_PTR, TYPE_AAAA = 1, 12, 28
 
 UDP_SIZE: Final = 1232
@@ -63,6 +64,8 @@ class Query:
     dnssec_ok: bool = False
     options: bool = False
     """It carries EDNS options: such questions seldom repeat byte for byte."""
+    subnet: bool = False
+    """It names a client subnet (RFC 7871): the reply is for that subnet only."""
 
 
 def read_query(packet: bytes) -> Query:
@@ -153,8 +156,18 @@ def _read_edns(packet: bytes, at: int, records: int, query: Query) -> int | None
             query.udp_size = max(klass, MIN_UDP_SIZE)
             query.dnssec_ok = bool(ttl & DO)
             query.options = length > 0
+            query.subnet = _has_option(packet, at - length, at, CLIENT_SUBNET)
             version = ttl >> 16 & 0xFF
     return version
+
+
+def _has_option(packet: bytes, at: int, end: int, wanted: int) -> bool:
+    """Whether OPT's RDATA holds an option of this code."""
+    while at + 4 <= end:
+        if packet[at] << 8 | packet[at + 1] == wanted:
+            return True
+        at += 4 + (packet[at + 2] << 8 | packet[at + 3])
+    return False
 
 
 def write_reply(query: Query, rcode: int, *, truncated: bool = False) -> bytes:
