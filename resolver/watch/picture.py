@@ -3,6 +3,7 @@ at once."""
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
@@ -82,12 +83,22 @@ def replay(engine: Engine, last: Event | None, now: int) -> tuple[list[Event], b
     It begins with the ``last`` event heard, or with the oldest there is. ``since`` includes its own moment,
     so a replay that does not begin with the last event heard is one with a gap.
     """
-    if last and last.at >= now * 1_000_000_000:
+    until = _moment(now)
+    if last and last.at >= until:
         return [], True
     since = last.stamp if last else _buffer_begins(engine, now)
-    bodies = engine.events(since, f"{now}.0")
+    bodies = engine.events(since, f"{until // 1_000_000_000}.{until % 1_000_000_000:09d}")
     events = [event for body in bodies if body is not None and (event := read_event(body))]
     return [event for event in events if event != last], last is None or last in events
+
+
+def _moment(now: int) -> int:
+    """The engine's time in nanoseconds, where our own clock agrees with the whole seconds it tells.
+
+    Until a moment to come the engine would wait, and without the fraction the last second would be missing.
+    """
+    ours = time.time_ns()
+    return ours if ours // 1_000_000_000 == now else now * 1_000_000_000
 
 
 def _buffer_begins(engine: Engine, now: int) -> str:
