@@ -50,7 +50,7 @@ lint: setup  ## ruff, its formatter, mypy
 
 .PHONY: oracle
 oracle: setup  ## ask Docker's resolver and ours N questions each (N=2000) and compare
-	$(BIN)/pytest tests/oracle --questions=$(N)
+	$(BIN)/pytest tests/oracle --questions=$(N) $(if $(SEED),--seed=$(SEED))
 
 .PHONY: bench
 bench: setup  ## measure (QUICK=1: a minute)
