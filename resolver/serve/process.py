@@ -77,7 +77,7 @@ class Process:
         self._udp_sockets = self._sockets[: len(start.udp)]
         self._tcp_sockets = self._sockets[len(start.udp) :]
         self._door = Door(loop, _socket(start.door), self._apply, self.stop)
-        self._status = StatusSocket(loop, _socket(start.status), self)
+        self._status = StatusSocket(loop, _socket(start.status), self.status)
 
     @property
     def ready(self) -> bool:
@@ -89,6 +89,34 @@ class Process:
         """``udp 127.0.0.11:53`` and so on."""
         kinds = {socket.SOCK_DGRAM: "udp", socket.SOCK_STREAM: "tcp"}
         return [f"{kinds[s.type]} {_spell(s)}" for s in self._sockets]
+
+    def status(self) -> dict[str, Any]:
+        """What ``resolver check --json`` prints: readiness, the engine, sizes and counters."""
+        table, queries = self.table, self.queries
+        hits = sum(listener.hits for listener in self.listeners)
+        engine = table.engine
+        return {
+            "ready": self.ready,
+            "picture": table.pictured,
+            "engine": engine
+            and {"state": engine.state, "url": engine.url, "since": engine.at, "why": engine.why},
+            "listening": self.listening,
+            "networks": len(table.networks),
+            "containers": len(table.sandboxes),
+            "names": sum(len(zone.names) for zone in table.zones.values()),
+            "pending": len(table.pending),
+            "waiting": len(queries.waiting),
+            "own": table.policy.own,
+            "upstreams": list(table.policy.upstreams),
+            "counters": {
+                "queries": hits + queries.counts["cold"],
+                "at_hand": hits,
+                **queries.counts,
+                **self.forwarder.counts,
+                "tcp_queries": self.tcp.queries,
+            },
+            "upstream": self.upstreams.status(),
+        }
 
     async def run(self) -> None:
         """Answer until told to end, then finish what is under way."""
