@@ -115,6 +115,7 @@ class Table:
                         yield network, name, sandbox, endpoint
 
     def _put_sandbox(self, sandbox: Sandbox) -> Touched:
+        """One without networks touches every view: it may be the one whose network stack others share."""
         self._seen("container", sandbox.id)
         self.pending.pop(sandbox.id, None)
         old = self.sandboxes.get(sandbox.id)
@@ -126,12 +127,12 @@ class Table:
             touched.add(endpoint.network)
             if endpoint.alive:
                 self._index(endpoint, sandbox.id)
-        return frozenset(touched)
+        return frozenset(touched) or EVERY
 
     def _remove_sandbox(self, identity: str) -> Touched:
         self.pending.pop(identity, None)
         old = self.sandboxes.pop(identity, None)
-        return frozenset(self._unindex(old)) if old else NOTHING
+        return frozenset(self._unindex(old)) or EVERY if old else NOTHING
 
     def _put_network(self, network: Network) -> Touched:
         self._seen("network", network.id)

@@ -44,8 +44,8 @@ class Memory:
         elif len(replies) >= MOST_PER_CLIENT:
             self.forget(client)
             replies = self.clients[client] = {}
+        self._count += body not in replies
         replies[body] = reply
-        self._count += 1
 
     def forget(self, client: bytes) -> None:
         """This client's view may have changed."""

@@ -31,6 +31,7 @@ from resolver.wire.query import (
 if TYPE_CHECKING:
     import asyncio
 
+    from resolver.names.model import Sandbox
     from resolver.serve.forward import Forwarder
     from resolver.serve.memory import Memory
     from resolver.serve.udp import Client
@@ -88,7 +89,8 @@ class Queries:
             self._views.clear()
             self._memory.forget_all()
         elif touched:
-            for address in [a for a, v in self._views.items() if _depends(v, touched)]:
+            owner = self._table.owner
+            for address in [a for a, v in self._views.items() if _stale(v, touched, owner(a))]:
                 del self._views[address]
                 self._memory.forget(address)
         self.waiting.look_again()
@@ -157,6 +159,15 @@ class Queries:
 
     def _decide_again(self, asked: Asked, final: bool) -> bool:
         """Whether a question that waited is decided now; if so its reply is sent or on its way."""
+        try:
+            return self._settle(asked, final)
+        except Exception:
+            # As in ``ask``; and the other questions that wait are still looked at.
+            log.exception("a question that waited could not be decided")
+            asked.client.send(write_reply(asked.query, SERVFAIL))
+            return True
+
+    def _settle(self, asked: Asked, final: bool) -> bool:
         view = self.view(asked.client.address)
         verdict = answer(asked.query.key, asked.query.qtype, view, self._table, final=final)
         if isinstance(verdict, Hold) or (
@@ -188,6 +199,8 @@ class Queries:
         """A negative reply to a question that a container just being started might answer: wait for that
         one."""
         asked.fallback = reply
+        if self._decide_again(asked, final=False):
+            return  # it is settled by now
         if not self.waiting.add(asked, self._loop.time() + self._table.policy.hold):
             asked.client.send(reply)
 
@@ -208,8 +221,11 @@ class _Doubting:
             self._queries.doubt(self._asked, reply)
 
 
-def _depends(view: View, touched: Touched) -> bool:
-    return view.depends is EVERY or not view.depends.isdisjoint(touched)
+def _stale(view: View, touched: Touched, owner: Sandbox | None) -> bool:
+    """Whether a view may be another now: a network of it changed, or its address is another container's."""
+    if view.depends is EVERY or not view.depends.isdisjoint(touched):
+        return True
+    return owner is not None and owner is not view.sandbox
 
 
 def _is_ours(address: bytes) -> bool:
