@@ -19,11 +19,15 @@ FIRST_BYTE: Final = 5.0
 """Seconds a connection may take for its first question."""
 IDLE: Final = 10.0
 """Seconds without a question after which a connection is closed (RFC 7766 section 6.2.3)."""
+SWEEP: Final = 1.0
+"""Seconds between two looks for connections that are overdue."""
 MOST: Final = 2048
 """Connections at once; beyond, the one idle longest makes room."""
 MOST_PER_CLIENT: Final = 256
 MOST_WAITING: Final = 256
 """Questions of one connection whose answers are not there yet; beyond, reading pauses."""
+MOST_IN_A_ROW: Final = 128
+"""Questions of one connection answered before others get their turn."""
 MOST_QUESTION: Final = 16_384
 """Octets of one question; a length beyond it is no question's, and is not waited for."""
 MOST_UNREAD: Final = 1 << 18
@@ -48,15 +52,14 @@ class Service:
 
     def admit(self, connection: Connection) -> bool:
         """Count a connection in; False when its client has too many already."""
-        count = self.per_client.get(connection.address, 0)
-        if count >= MOST_PER_CLIENT:
+        if self.per_client.get(connection.address, 0) >= MOST_PER_CLIENT:
             return False
         if len(self.connections) >= MOST:
             next(iter(self.connections)).drop()
-        self.per_client[connection.address] = count + 1
+        self.per_client[connection.address] = self.per_client.get(connection.address, 0) + 1
         self.connections[connection] = None
         if self._timer is None:
-            self._timer = self._loop.call_later(1.0, self._sweep)
+            self._timer = self._loop.call_later(SWEEP, self._sweep)
         return True
 
     def heard(self, connection: Connection) -> None:
@@ -80,7 +83,7 @@ class Service:
         now = self._loop.time()
         for connection in [c for c in self.connections if c.overdue(now)]:
             connection.drop()
-        self._timer = self._loop.call_later(1.0, self._sweep) if self.connections else None
+        self._timer = self._loop.call_later(SWEEP, self._sweep) if self.connections else None
 
     def stop_accepting(self) -> None:
         """No new connections; those there are may finish."""
@@ -107,7 +110,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
         self._waiting = 0
-        self._ended = self._paused = self._reading = False
+        self._ended = self._paused = self._reading = self._later = False
         self.address = b""
         self._deadline = 0.0
 
@@ -154,7 +157,7 @@ class Connection(asyncio.Protocol):
             return  # an answer came at once, from within the loop below
         self._reading = True
         buffer, at, asked = self._buffer, 0, 0
-        while len(buffer) - at >= 2 and self._waiting < MOST_WAITING:
+        while len(buffer) - at >= 2 and self._waiting < MOST_WAITING and asked < MOST_IN_A_ROW:
             end = at + 2 + (buffer[at] << 8 | buffer[at + 1])
             if end - at > MOST_QUESTION:
                 self.drop()
@@ -164,12 +167,19 @@ class Connection(asyncio.Protocol):
             at, asked = end, asked + 1
         del buffer[:at]
         self._reading = False
-        self._pause(self._waiting >= MOST_WAITING)
+        if asked == MOST_IN_A_ROW and not self._later:
+            self._later = True
+            asyncio.get_running_loop().call_soon(self._read_on)
+        self._pause(self._later or self._waiting >= MOST_WAITING)
         if asked:
             self._service.queries += asked
             self._deadline = asyncio.get_running_loop().time() + IDLE
             self._service.heard(self)
         self._close_when_done()
+
+    def _read_on(self) -> None:
+        self._later = False
+        self._read()
 
     def _one(self, packet: bytes) -> None:
         self._waiting += 1
