@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from tests.oracle.differences import Difference, Situation, expected_reply, plan
+from tests.oracle.differences import Difference, expected_reply, plan
 from tests.oracle.message import FORWARD, Question, Reply, with_opt
+from tests.oracle.situation import Situation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -71,13 +72,8 @@ class Comparison:
     def __init__(self, engine: int, upstream: Seat, tally: Tally) -> None:
         self._engine, self._upstream, self._tally = engine, upstream, tally
 
-    def disagreements(
-        self, topology: Topology, asked: Iterable[tuple[Asker, Sequence[Question]]], since: float
-    ) -> list[Disagreement]:
-        """Ask everything. We go first: Docker's silence takes long. ``since``: when something happened."""
-        pairs = [(asker, tuple(dict.fromkeys(questions))) for asker, questions in asked]
-        with ThreadPoolExecutor(max(1, len(pairs))) as pool:
-            polled = list(pool.map(lambda pair: _poll(pair[0], pair[1], since), pairs))
+    def disagreements(self, topology: Topology, polled: Sequence[Polled]) -> list[Disagreement]:
+        """Ask Docker what we were asked, and hold our replies against what it says."""
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             found = pool.map(lambda one: self._compare(topology, one, count=True), polled)
             wrong = [disagreement for some in found for disagreement in some]
@@ -92,7 +88,8 @@ class Comparison:
         once -= {_decisive(question, steps) for question, steps in plans.items()}
         once |= {plain for steps in plans.values() for d, _, plain in steps if d.silent}
         said.update(zip(wanted, asker.docker.ask(list(wanted), once=once), strict=True))
-        outside = dict(zip(plans, self._upstream.ask(list(plans)), strict=True))
+        doubtful = [question for question, steps in plans.items() if steps]
+        outside = dict(zip(doubtful, self._upstream.ask(doubtful), strict=True))
         found = []
         for number, (question, steps) in enumerate(plans.items()):
             expected = expected_reply(steps, question, situation) if steps else said[question]
@@ -130,6 +127,13 @@ def _others(steps: Sequence[Step]) -> list[Question]:
 def _decisive(question: Question, steps: Sequence[Step]) -> Question:
     """The question to which Docker's reply counts."""
     return steps[-1][2] if steps else question
+
+
+def poll(asked: Iterable[tuple[Asker, Sequence[Question]]], since: float) -> list[Polled]:
+    """Ask us, again and again until the bound; ``since`` is when something happened last."""
+    pairs = [(asker, tuple(dict.fromkeys(questions))) for asker, questions in asked]
+    with ThreadPoolExecutor(max(1, len(pairs))) as pool:
+        return list(pool.map(lambda pair: _poll(pair[0], pair[1], since), pairs))
 
 
 def _poll(asker: Asker, questions: tuple[Question, ...], since: float) -> Polled:

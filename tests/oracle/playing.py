@@ -47,6 +47,7 @@ class Played:
             container.called = seen["Name"].removeprefix("/")
             container.pid = seen["State"]["Pid"]
             networks = seen["NetworkSettings"]["Networks"]
+            container.bridge_address = networks.get(BRIDGE, {}).get("IPAddress", "")
             for end in container.endpoints.values():
                 shown = networks.get(end.network.name, {})
                 end.ipv4, end.ipv6 = shown.get("IPAddress", ""), shown.get("GlobalIPv6Address", "")
@@ -70,6 +71,8 @@ class Played:
         )
         for end in others:
             self._lab.connect(end.network.name, c.id, **_shape(end))
+        if c.on_bridge:
+            self._lab.connect(BRIDGE, c.id)
         self._lab.start(c.id)
         c.state = "running"
 

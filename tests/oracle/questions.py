@@ -35,6 +35,11 @@ def escaped(name: str) -> str:
     )
 
 
+def askable(name: str) -> bool:
+    """Whether a question can carry it."""
+    return all(len(label) < 64 for label in name.split("."))
+
+
 def reverse(address: str) -> str:
     """The reverse name of an address."""
     return ip_address(address).reverse_pointer
@@ -54,7 +59,7 @@ class _Pick:
 
     def name(self) -> str:
         """A name of one of them, spelt right."""
-        return escaped(self.random.choice(self.container().names))
+        return escaped(self.random.choice([name for name in self.container().names if askable(name)]))
 
     def network(self) -> str:
         """The name of a network, more often one of the asker's."""
@@ -213,7 +218,10 @@ def every_name(topology: Topology, asker: Container) -> Iterator[Question]:
     """For each name there is one question: what must hold after whatever happened."""
     for container in topology.containers.values():
         for name in container.names:
-            yield Question(escaped(name))
+            if askable(name):
+                yield Question(escaped(name))
+        if asker.on_bridge and container.bridge_address:
+            yield Question(reverse(container.bridge_address), "PTR")
         for end in container.endpoints.values():
             if end.ipv4 and end.network.stem in asker.endpoints:
                 yield Question(reverse(end.ipv4), "PTR")

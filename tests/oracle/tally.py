@@ -51,7 +51,7 @@ class Tally:
             f"{self.asked - self.agreed - len(self.late)} otherwise, as chosen"
         )
         for difference in DIFFERENCES:
-            applies = difference.since <= self.engine < difference.until
+            applies = self.engine < difference.until
             count = self.differed[difference.name] or ("unused" if applies else "not with this engine")
             yield f"  {difference.name}: {count}   ({difference.why})"
         yield f"not right at once after a change: {len(self.stale)} answers"

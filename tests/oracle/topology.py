@@ -79,6 +79,7 @@ class Container:
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
     """By the stem of the network."""
     on_bridge: bool = False
+    bridge_address: str = ""
     joins: str = ""
     """Key of the container whose network it shares."""
     state: State = "created"
@@ -212,6 +213,7 @@ class Topology:
                 ndots=number == 1 and r.random() < 0.5,
                 failing_first=r.random() < 0.2,
                 chosen_name=bool(stem),
+                on_bridge=r.random() < 0.3,
             )
             count = len(self.networks) if number == 0 else r.choice((1, 1, 2, 3))
             for network in r.sample(list(self.networks.values()), min(count, len(self.networks))):
