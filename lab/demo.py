@@ -19,7 +19,7 @@ from lab.served import PROGRAM, NotServingError
 from lab.stage import HOST, Played, Stage, StageError
 from lab.walkthrough import CHAPTERS, Ask
 
-_ASKER, _COMMAND, _ANSWER = 14, 36, 28
+_ASKER, _COMMAND, _ANSWER = 14, 39, 28
 """Widths of the columns."""
 _FAULTS = (
     ComposeError,
