@@ -107,6 +107,14 @@ DIFFERENCES: Final = (
         needs_a=True,
     ),
     Difference(
+        "internal",
+        "does not leave, as engines from 26 on",
+        plainer.may_be_closed,
+        plainer.closed,
+        until=26,
+        silent=True,
+    ),
+    Difference(
         "reverse of a generated name", "something a person chose", plainer.generated_at, plainer.chosen_alias
     ),
     Difference(
@@ -117,13 +125,5 @@ DIFFERENCES: Final = (
         silent=True,
     ),
     Difference("cut reply", "compression, as engines from 24 on", plainer.cut, plainer.as_asked, until=24),
-    Difference(
-        "internal",
-        "does not leave, as engines from 26 on",
-        plainer.may_be_closed,
-        plainer.closed,
-        until=26,
-        silent=True,
-    ),
 )
 """In the order in which questions are made plainer."""

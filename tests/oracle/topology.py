@@ -250,7 +250,8 @@ class Topology:
 
     def _moves(self, c: Container) -> Iterator[Operation]:
         renames = sum(operation.action == "rename" for operation in self.happened)
-        yield Operation("rename", c.key, name=self.named(f"Renamed{renames}"))
+        rename = Operation("rename", c.key, name=self.named(f"Renamed{renames}"))
+        yield from [rename] * (3 if c.on_bridge else 1)
         for stem in self.networks:
             if stem not in c.endpoints:
                 yield Operation("connect", c.key, stem)
