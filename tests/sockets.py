@@ -130,6 +130,13 @@ async def over_tcp(house: House, stream: bytes, count: int) -> list[bytes]:
             await writer.wait_closed()
 
 
+async def until(true: Callable[[], bool]) -> None:
+    """Give everything else its turn until this is true."""
+    async with asyncio.timeout(20):
+        while not true():  # noqa: ASYNC110 — nobody sets an event for what tests look at
+            await asyncio.sleep(0)
+
+
 async def read_framed(reader: asyncio.StreamReader) -> bytes:
     """One message of a TCP stream."""
     async with asyncio.timeout(20):
