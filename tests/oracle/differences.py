@@ -97,7 +97,6 @@ DIFFERENCES: Final = (
         until=24,
         silent=True,
     ),
-    Difference("ndots", "single labels are forwarded like others", plainer.single_label, plainer.ndots),
     Difference(
         "family",
         "the first network decides, as engines from 28 on",
@@ -106,6 +105,7 @@ DIFFERENCES: Final = (
         until=28,
         needs_a=True,
     ),
+    Difference("ndots", "single labels are forwarded like others", plainer.single_label, plainer.ndots),
     Difference(
         "internal",
         "does not leave, as engines from 26 on",
