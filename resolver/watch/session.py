@@ -43,6 +43,8 @@ FULL: Final = 300.0
 LATE: Final = 2.0
 """Seconds an event may be older than the promptest one before we must have been too slow ourselves."""
 
+_RUNNING: Final = ("running", "paused")
+
 Key = tuple[Kind, str]
 
 log = logging.getLogger(__name__)
@@ -288,7 +290,9 @@ class Session:
         self._tell(networks)
         listed = {str(body.get("Id")): body for body in await submit(self._engine.containers)}
         unseen = dict(listed)
-        ids = iter(listed)
+        # Those that run first. One that is being started holds up whoever looks at it, and the engine lists
+        # the newest first: a few slow starts would hold up all walkers before anybody was seen.
+        ids = iter(sorted(listed, key=lambda identity: listed[identity].get("State") not in _RUNNING))
         self._walking = [self._loop.create_task(self._walk(ids, unseen)) for _ in range(WALKERS)]
         left = len(unseen) + 1
         while unseen and len(unseen) < left:

@@ -90,7 +90,7 @@ class World:
     # What an engine is asked
 
     def containers(self) -> list[Json]:
-        return [self.container(identity) for identity in self.all]
+        return [{**self.container(one.id), "State": one.status} for one in self.all.values()]
 
     def container(self, identity: str) -> Json:
         if identity not in self.all:

@@ -292,6 +292,22 @@ async def test_a_picture_is_told_without_what_is_stuck(monkeypatch: pytest.Monke
     stage.session.close()
 
 
+async def test_those_that_run_are_looked_at_before_those_that_may_be_stuck() -> None:
+    stage = Stage()
+    for identity in "abcd":
+        stage.world.create(identity, "n1")
+    stage.world.start("d")
+    stage.world.events_told.clear()
+    drawing = asyncio.create_task(stage.session._draw())
+    for _ in range(3):  # the two lists, and the first inspect
+        await _turns()
+        stage.workers.serve()
+        await stage.workers.answer()
+    assert set(stage.book.sandboxes) == {"d"}
+    drawing.cancel()
+    stage.session.close()
+
+
 async def test_events_that_come_late_cause_a_new_picture() -> None:
     stage = Stage()
     await stage.draw()
