@@ -294,9 +294,13 @@ class Lab:
             self.api.close()
 
     def _remove_leftovers(self) -> None:
-        """Remove what runs left that were killed."""
+        """Remove what runs left that were killed, as far as the engine can.
+
+        It may hold on to an endpoint whose container is gone, until it is restarted.
+        """
         for run in {run for run in self._runs() if is_over(run)}:
-            self._remove(run)
+            with contextlib.suppress(APIError):
+                self._remove(run)
 
     def _runs(self) -> Iterator[str]:
         marked = {"label": [LABEL]}
