@@ -61,8 +61,8 @@ fuzz: setup  ## random packets and random changes, for long
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -m "not engine" --timeout=0
 
 .PHONY: soak
-soak: setup  ## run under load with containers coming and going (MINUTES=10)
-	$(BIN)/python -m bench.soak --minutes=$(MINUTES)
+soak: setup  ## judge every answer while the engine is driven (MINUTES=10 SEED=… AGAINST=docker)
+	$(BIN)/pytest tests/history --minutes=$(MINUTES) $(if $(SEED),--history-seed=$(SEED)) $(if $(AGAINST),--against=$(AGAINST))
 
 .PHONY: audit
 audit: setup  ## look the locked dependencies up in the public list of known faults

@@ -1,0 +1,227 @@
+"""Clients that ask at random until told to stop, over UDP and TCP, and write down what they hear.
+
+In a process of their own, so that they keep time while the engine is driven.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import struct
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+import dns.reversename
+
+from tests.history.record import NEVER, Asked
+from tests.oracle.message import Question
+from tests.oracle.namespaces import within
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from multiprocessing.connection import Connection
+
+Address = tuple[str, int]
+
+_AFTER: Final = 5.0
+"""Seconds in which the last replies may still come."""
+_PER_CONNECTION: Final = 50
+"""Questions over one connection; Docker's resolver closes it after 128."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """From where is asked, and whom."""
+
+    asker: str
+    namespace: str
+    servers: tuple[tuple[str, Address], ...]
+    """(Network it is reached over, address) pairs; the first network is home and has an empty name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Who asks what, and how often."""
+
+    seats: tuple[Seat, ...]
+    names: tuple[str, ...]
+    networks: tuple[str, ...]
+    addresses: tuple[str, ...]
+    """Those reverse lookups ask for."""
+    seed: int
+    rate: float
+    """Questions a second, of all together."""
+
+
+class Answers:
+    """What came in while the process ran; there once the context is over."""
+
+    asked: tuple[Asked, ...] = ()
+
+
+@contextmanager
+def asking(plan: Plan) -> Iterator[Answers]:
+    """A process that asks while the context lasts."""
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_ask, args=(plan, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    answers = Answers()
+    try:
+        ours.recv()
+        yield answers
+        ours.send(None)
+        answers.asked = tuple(ours.recv())
+        process.join()
+    finally:
+        process.kill()
+        ours.close()
+
+
+def _ask(plan: Plan, parent: Connection[object, None]) -> None:
+    random, asked = Random(plan.seed), list[Asked]()
+    with selectors.DefaultSelector() as selector:
+        lines: list[_Line] = [kind(seat, asked.append) for seat in plan.seats for kind in (_Udp, _Udp, _Tcp)]
+        for line in lines:
+            line.open(random)
+        parent.send(None)
+        due = time.monotonic()
+        while not parent.poll():
+            now = time.monotonic()
+            if now >= due:
+                random.choice(lines).send(random, _question(plan, random))
+                due = max(due, now - 0.01) + random.expovariate(plan.rate)
+            _receive(selector, lines, max(0.0, min(due - now, 0.1)))
+        last = time.monotonic() + _AFTER
+        while time.monotonic() < last and any(line.waiting for line in lines):
+            _receive(selector, lines, 0.05)
+    for line in lines:
+        line.give_up()
+    parent.send(asked)
+
+
+def _receive(selector: selectors.BaseSelector, lines: list[_Line], seconds: float) -> None:
+    """Connections come and go: what is watched is looked over each time."""
+    watched = {key.fileobj for key in selector.get_map().values()}
+    current = {line.socket: line for line in lines if line.socket is not None}
+    for gone in watched - current.keys():
+        selector.unregister(gone)
+    for sock in current.keys() - watched:
+        selector.register(sock, selectors.EVENT_READ, current[sock])
+    for key, _ in selector.select(seconds):
+        key.data.receive()
+
+
+def _question(plan: Plan, random: Random) -> Question:
+    chance = random.random()
+    if chance < 0.2:
+        pointer = dns.reversename.from_address(random.choice(plan.addresses))
+        return Question(pointer.to_text(omit_final_dot=True), "PTR")
+    name = random.choice(plan.names)
+    if chance < 0.4:
+        name = f"{name}.{random.choice(plan.networks)}"
+    return Question(name, "AAAA" if random.random() < 0.1 else "A")
+
+
+class _Line:
+    """One socket in an asker's namespace, and the questions that wait for a reply on it."""
+
+    socket: socket.socket | None = None
+
+    def __init__(self, seat: Seat, note: Callable[[Asked], object]) -> None:
+        self._seat, self._note = seat, note
+        self.waiting: dict[int, tuple[Question, float, str]] = {}
+        self._number = 0
+
+    def open(self, random: Random) -> None:
+        raise NotImplementedError
+
+    def send(self, random: Random, question: Question) -> None:
+        raise NotImplementedError
+
+    def receive(self) -> None:
+        raise NotImplementedError
+
+    def give_up(self) -> None:
+        """What was not answered is noted as such."""
+        for question, sent, through in self.waiting.values():
+            self._note(Asked(self._seat.asker, question, sent, NEVER, b"", through))
+        self.waiting.clear()
+        if self.socket:
+            self.socket.close()
+            self.socket = None
+
+    def _wait(self, question: Question, through: str = "") -> bytes:
+        self._number = self._number % 65_535 + 1
+        packet = question.packet(self._number)
+        self.waiting[self._number] = question, time.monotonic(), through
+        return packet
+
+    def _heard(self, packet: bytes, now: float) -> None:
+        found = self.waiting.pop(int.from_bytes(packet[:2], "big"), None)
+        if found:
+            question, sent, through = found
+            self._note(Asked(self._seat.asker, question, sent, now, packet, through))
+
+
+class _Udp(_Line):
+    """Not connected: each question may go to another server."""
+
+    def open(self, random: Random) -> None:
+        self.socket = within(
+            Path(self._seat.namespace), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        )
+        self.socket.setblocking(False)
+
+    def send(self, random: Random, question: Question) -> None:
+        through, server = random.choice((self._seat.servers[0], *self._seat.servers))
+        assert self.socket is not None
+        with suppress(OSError):  # the network was just left: never answered
+            self.socket.sendto(self._wait(question, through), server)
+
+    def receive(self) -> None:
+        assert self.socket is not None
+        with suppress(BlockingIOError):
+            while True:
+                packet = self.socket.recv(4096)
+                self._heard(packet, time.monotonic())
+
+
+class _Tcp(_Line):
+    """One question at a time, a new connection after some."""
+
+    def open(self, random: Random) -> None:
+        self._rest, self._left = b"", _PER_CONNECTION
+        _, home = self._seat.servers[0]
+        self.socket = within(Path(self._seat.namespace), lambda: socket.create_connection(home, 5))
+
+    def send(self, random: Random, question: Question) -> None:
+        if self.waiting:
+            return
+        if self.socket is None or self._left == 0:
+            self.give_up()
+            self.open(random)
+        assert self.socket is not None
+        packet = self._wait(Question(question.name, question.qtype, tcp=True))
+        self._left -= 1
+        self.socket.sendall(struct.pack("!H", len(packet)) + packet)
+
+    def receive(self) -> None:
+        assert self.socket is not None
+        try:
+            received = self.socket.recv(65_535)
+        except ConnectionError:
+            received = b""
+        if not received:
+            self.give_up()
+            return
+        self._rest += received
+        while len(self._rest) >= 2 and len(self._rest) >= (size := 2 + int.from_bytes(self._rest[:2], "big")):
+            self._heard(self._rest[2:size], time.monotonic())
+            self._rest = self._rest[size:]

@@ -1,0 +1,34 @@
+"""Right under change: a real engine driven at random while clients ask, every answer judged afterwards.
+
+A longer one is ``make soak MINUTES=…``; with ``AGAINST=docker`` Docker's own resolver is asked, whose
+answers are counted but not failed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from tests.history.checker import judge
+from tests.history.playing import Course, play
+
+if TYPE_CHECKING:
+    from tests.history.conftest import Report
+
+_SHOWN: Final = 8
+_LEAST: Final = 20.0
+"""Answers a second of history that must have been judged, or the run says nothing."""
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(0)
+def test_every_answer_was_true(engine_url: str, course: Course, bound: float, report: Report) -> None:
+    history = play(engine_url, course)
+    judgement = judge(history, bound)
+    report(judgement)
+    assert judgement.answers > _LEAST * course.seconds
+    assert len(history.surprises) < history.calls / 100, history.surprises[:_SHOWN]
+    if judgement.wrong and course.against == "resolver":
+        told = "\n".join(map(str, judgement.wrong[:_SHOWN]))
+        pytest.fail(f"{len(judgement.wrong)} wrong answers, seed {course.seed}\n{told}", pytrace=False)
