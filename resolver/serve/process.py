@@ -11,6 +11,7 @@ import asyncio
 import gc
 import json
 import logging
+import resource
 import signal
 import socket
 from dataclasses import dataclass
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 
 GRACE: Final = 0.8
 """Seconds that questions under way may take once we are told to end."""
+
+DESCRIPTORS: Final = 8192
+"""How many we want: 2,048 connections of clients, and sockets to upstreams. Unless asked for more, 1,024 is
+usual."""
 
 log = logging.getLogger(__name__)
 
@@ -175,6 +180,7 @@ class Process:
 def main(argument: str) -> None:
     """Run the answering process; ``argument`` is ``Start`` as JSON."""
     start = Start.read(argument)
+    _want_descriptors()
     gc.set_threshold(20_000, 20, 50)
 
     async def story() -> None:
@@ -183,6 +189,12 @@ def main(argument: str) -> None:
         await process.run()
 
     asyncio.run(story())
+
+
+def _want_descriptors() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def _socket(fd: int) -> socket.socket:

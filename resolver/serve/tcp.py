@@ -7,6 +7,7 @@ only while there are connections, looks after all of them.
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 from typing import TYPE_CHECKING, Final
 
@@ -22,11 +23,12 @@ IDLE: Final = 10.0
 SWEEP: Final = 1.0
 """Seconds between two looks for connections that are overdue."""
 MOST: Final = 2048
-"""Connections at once; beyond, the one idle longest makes room."""
+"""Connections at once; beyond, the one idle longest makes room. Where few descriptors are allowed it is half
+of those: forwarding needs some too."""
 MOST_PER_CLIENT: Final = 256
 MOST_WAITING: Final = 256
 """Questions of one connection whose answers are not there yet; beyond, reading pauses."""
-MOST_IN_A_ROW: Final = 128
+MOST_IN_A_ROW: Final = 32
 """Questions of one connection answered before others get their turn."""
 MOST_QUESTION: Final = 16_384
 """Octets of one question; a length beyond it is no question's, and is not waited for."""
@@ -43,6 +45,7 @@ class Service:
         """In the order they were last heard, longest ago first."""
         self.per_client: dict[bytes, int] = {}
         self.queries = 0
+        self.most = min(MOST, max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2))
         self._servers: list[asyncio.Server] = []
         self._timer: asyncio.TimerHandle | None = None
 
@@ -54,7 +57,7 @@ class Service:
         """Count a connection in; False when its client has too many already."""
         if self.per_client.get(connection.address, 0) >= MOST_PER_CLIENT:
             return False
-        if len(self.connections) >= MOST:
+        if len(self.connections) >= self.most:
             next(iter(self.connections)).drop()
         self.per_client[connection.address] = self.per_client.get(connection.address, 0) + 1
         self.connections[connection] = None
