@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 NETWORK_IDS = ("n1", "n2", "n3", "n4")
-NETWORK_NAMES = ("dev", "Dev", "prod", "x.y", "docker_gwbridge", "y" * 64, "\ud800")
+NETWORK_NAMES = ("dev", "Dev", "y", "x.y", "docker_gwbridge", "y" * 64, "\ud800")
 CONTAINER_IDS = ("c1", "c2", "c3", "c4", "c5")
 NAMES = (
-    "es", "ES", "web", "web.dev", "es.x.y", "dev", "x.y", "localhost", "a.localhost", "com", "trail.",
+    "es", "ES", "web", "es.x", "web.dev", "es.x.y", "dev", "x.y", "localhost", "a.localhost", "com", "trail.",
     "l" * 64, "bücher", "under_score", "*.wild", "1.2.3.4", "in.house.test", "2.0.1.10.in-addr.arpa", "",
 )  # fmt: skip
 ADDRESSES_4 = tuple(pack_address(f"10.{n}.0.{h}") for n in (1, 2) for h in (2, 3, 4))

@@ -255,6 +255,30 @@ def test_verdicts(name: str, qtype: int, verdict: Verdict) -> None:
     assert decided(TABLE, name, qtype, final=False) == verdict
 
 
+def test_the_longer_name_comes_before_the_longer_network() -> None:
+    """``es.x`` on the network ``y`` before ``es`` on the network ``x.y``."""
+    short, long = network("y", "10.4.0.0/24"), network("x.y", "10.5.0.0/24")
+    asker = container("asker", joined(long, "10.5.0.9"), joined(short, "10.4.0.9", place=1))
+    es, dotted = container("es", joined(long, "10.5.0.2")), container("es.x", joined(short, "10.4.0.2"))
+    both = filled(short, long, asker, es, dotted)
+    assert decided(both, "es.x.y", asker="10.5.0.9") == Reply(addresses=(pack_address("10.4.0.2"),))
+    one = filled(short, long, asker, es)
+    assert decided(one, "es.x.y", asker="10.5.0.9") == Reply(addresses=(pack_address("10.5.0.2"),))
+    literal = container("es.x.y", joined(short, "10.4.0.3"))
+    all_three = filled(short, long, asker, es, dotted, literal)
+    assert decided(all_three, "es.x.y", asker="10.5.0.9") == Reply(addresses=(pack_address("10.4.0.3"),))
+
+
+def test_a_link_hides_the_name_it_is_spelled_like() -> None:
+    """On its own network only, and also when nobody has what it stands for."""
+    linked = container(
+        "asker", joined(DEV, "10.1.0.9", links=(("es", "nobody"),)), joined(PROD, "10.2.0.9", place=1)
+    )
+    assert decided(filled(DEV, ES_DEV, linked), "es") == Forward()
+    assert decided(filled(DEV, PROD, ES_DEV, ES_PROD, linked), "es") == Reply(addresses=(ES2,))
+    assert decided(filled(DEV, PROD, ES_DEV, ES_PROD, linked), "es.dev") == Forward()
+
+
 def test_localhost_comes_before_any_alias() -> None:
     table = filled(DEV, container("sly", joined(DEV, "10.1.0.3", "localhost")), ASKER)
     assert decided(table, "localhost") == Reply(addresses=(b"\x7f\x00\x00\x01",))
