@@ -98,7 +98,7 @@ def ask_udp(at: tuple[str, int], packet: bytes, seconds: float = 5.0) -> bytes:
         sock.settimeout(seconds)
         sock.connect(at)
         sock.send(packet)
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, ConnectionRefusedError):
             return sock.recv(65_535)
         return b""
 
@@ -126,7 +126,7 @@ class Beside:
     """A well-behaved client: a question each 10 ms, no second try; as a context it asks while inside."""
 
     at: tuple[str, int]
-    address: bytes = ADDRESS
+    patience: float = 1.0
     asked: int = 0
     took: list[float] = field(default_factory=list)
     """Seconds, of each question that was answered rightly."""
@@ -150,7 +150,7 @@ class Beside:
             packet = question(ident=self.asked & 0xFFFF)
             self.asked += 1
             began = time.perf_counter()
-            if ask_udp(self.at, packet, 1.0).endswith(self.address):
+            if ask_udp(self.at, packet, self.patience).endswith(ADDRESS):
                 self.took.append(time.perf_counter() - began)
             time.sleep(0.01)
 
