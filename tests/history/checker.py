@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from heapq import nlargest
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from tests.history.record import NEVER
@@ -18,13 +20,14 @@ GOAL: Final = 0.020
 """Seconds after the engine's call returned, for 99 of 100."""
 PROMISED: Final = 0.100
 """Seconds after which nobody may be told of what was before."""
+_LATEST: Final = 3
 _AROUND: Final = 2.0
 """Seconds before a wrong answer in which what happened is told."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wrong:
-    """An answer that was true at no moment it could have been, and what happened around it."""
+class Told:
+    """An answer, and what happened around it."""
 
     asked: Asked
     around: tuple[Change, ...]
@@ -49,15 +52,20 @@ class Judgement:
 
     history: History
     answers: int = 0
-    wrong: list[Wrong] = field(default_factory=list)
+    wrong: list[Told] = field(default_factory=list)
     busy: int = 0
     """Answers beyond the bound, about a container the engine let nobody look at for so long."""
+    newcomers: int = 0
+    """Answers that are true only for one who is a stranger yet on the network it is coming to."""
     lost: int = 0
     """Questions without reply over a network the asker may just have left."""
     exposed: list[float] = field(default_factory=list)
     """How late each answer was that was asked for within the bound after a change of what it is about."""
     settled: dict[tuple[float, str, str], float] = field(default_factory=dict)
     """For each such change, how long after its return the state before it was told last."""
+
+    latest: list[tuple[float, Told]] = field(default_factory=list)
+    """The true answers that were furthest behind, the worst first."""
 
     @property
     def false_nxdomains(self) -> int:
@@ -75,10 +83,13 @@ class Judgement:
         yield (
             f"{self.answers} answers checked: {len(self.wrong)} wrong, "
             f"{self.false_nxdomains} of them a false NXDOMAIN; {self.lost} lost on a network just left, "
-            f"{self.busy} behind a container the engine kept busy"
+            f"{self.busy} behind a container the engine kept busy, "
+            f"{self.newcomers} to an address no event had told of"
         )
         yield f"late, by answers asked just after a change: {_distribution(self.exposed)}"
         yield f"late, by changes: {_distribution(list(self.settled.values()))}"
+        for behind, told in self.latest:
+            yield f"{behind * 1000:.1f} ms late: {told}"
 
 
 def judge(history: History, bound: float) -> Judgement:
@@ -86,6 +97,8 @@ def judge(history: History, bound: float) -> Judgement:
     truth = Truth(history.changes, history.order)
     visible = Truth(tuple(while_busy(history.changes, bound)), history.order)
     found = Judgement(history)
+    at_home = Truth(history.changes, history.order, newcomers=False)
+    late: list[tuple[float, Asked]] = []
     for asked in history.asked:
         if asked.replied == NEVER and asked.through:
             found.lost += 1
@@ -97,13 +110,18 @@ def judge(history: History, bound: float) -> Judgement:
         if behind is None and not faulty and visible.allows(asked, bound):
             found.busy += 1
         elif behind is None:
-            found.wrong.append(Wrong(asked, _around(truth, asked)))
+            found.wrong.append(Told(asked, _around(truth, asked)))
+        elif asked.through and not at_home.allows(asked, bound):
+            found.newcomers += 1
         elif recent:
             found.exposed.append(behind)
+            late.append((behind, asked))
             for change in recent:
                 key = change.began, change.container, change.network
                 age = asked.sent - change.returned
                 found.settled[key] = max(found.settled.get(key, 0.0), age if age <= behind else 0.0)
+    worst = nlargest(_LATEST, late, key=itemgetter(0))
+    found.latest = [(behind, Told(asked, _around(truth, asked))) for behind, asked in worst if behind > GOAL]
     return found
 
 

@@ -166,6 +166,7 @@ def test_from_an_address_not_yet_known_one_network_is_seen() -> None:
     coming = change(3, 4, "asker", "b", Endpoint(("asker",), "10.0.1.9", 2))
     newcomer = asked(3.5, "es", rcode="NXDOMAIN", through="b")
     assert not judged(STARTED, coming, newcomer).wrong
+    assert judged(STARTED, coming, newcomer).newcomers == 1
     assert judged(STARTED, coming, asked(3.5, "es", rcode="NXDOMAIN")).wrong
     assert judged(STARTED, coming, asked(4.5, "es", rcode="NXDOMAIN", through="b")).wrong
 

@@ -88,8 +88,9 @@ class Timeline:
 class Truth:
     """The timelines of all endpoints, found by what a question is about."""
 
-    def __init__(self, changes: Sequence[Change], order: SearchOrder) -> None:
-        self._order = order
+    def __init__(self, changes: Sequence[Change], order: SearchOrder, *, newcomers: bool = True) -> None:
+        """``newcomers``: whether an asker may be a stranger on a network it is just coming to."""
+        self._order, self._newcomers = order, newcomers
         by_endpoint: dict[tuple[str, str], list[Change]] = defaultdict(list)
         for change in changes:
             by_endpoint[change.container, change.network].append(change)
@@ -143,14 +144,14 @@ class Truth:
         """The networks that may be searched at that moment, each time in their order.
 
         A container asks from its new address before any event tells whose it is. It is then a stranger on
-        that network, who sees that network and no other.
+        that network, who sees that network and no other. The new one may already be its way to all others.
         """
         if asked.asker == HOST:
             yield self._networks
             return
         own = [(network, t.options(moment, bound)) for network, t in self._of_asker.get(asked.asker, ())]
-        if any(network == asked.through and len(options) > 1 for network, options in own):
-            yield [asked.through]
+        if asked.through and self._newcomers:
+            yield from ([network] for network, options in own if len(options) > 1)
         for choice in product(*(options for _, options in own)):
             joined = [(end.place, own[at][0]) for at, end in enumerate(choice) if end]
             yield [n for _, n in (sorted(joined) if self._order == "connection" else _by_name(joined))]
