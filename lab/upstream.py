@@ -188,6 +188,7 @@ class Upstream:
             self._failure = failure
         finally:
             self._started.set()
+            self._loop.run_until_complete(_end_connections(self._loop))
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.close()
 
@@ -195,3 +196,11 @@ class Upstream:
         async with serving(*self._serve) as self.server:
             self._started.set()
             await self._stop.wait()
+
+
+async def _end_connections(loop: asyncio.AbstractEventLoop) -> None:
+    """A client may keep its connection open for as long as it likes; Docker's resolver does."""
+    tasks = asyncio.all_tasks(loop) - {asyncio.current_task(loop)}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

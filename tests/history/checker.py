@@ -20,7 +20,7 @@ GOAL: Final = 0.020
 """Seconds after the engine's call returned, for 99 of 100."""
 PROMISED: Final = 0.100
 """Seconds after which nobody may be told of what was before."""
-_LATEST: Final = 3
+_SHOWN: Final = 3
 _AROUND: Final = 2.0
 """Seconds before a wrong answer in which what happened is told."""
 
@@ -71,6 +71,10 @@ class Judgement:
     def false_nxdomains(self) -> int:
         return sum(reply_of(wrong.asked).rcode == "NXDOMAIN" for wrong in self.wrong)
 
+    @property
+    def silent(self) -> int:
+        return sum(wrong.asked.replied == NEVER for wrong in self.wrong)
+
     def lines(self) -> Iterator[str]:
         """The report."""
         history = self.history
@@ -82,12 +86,14 @@ class Judgement:
         yield "endpoints changed by " + ", ".join(f"{word} {n}" for word, n in calls.most_common())
         yield (
             f"{self.answers} answers checked: {len(self.wrong)} wrong, "
-            f"{self.false_nxdomains} of them a false NXDOMAIN; {self.lost} lost on a network just left, "
+            f"{self.false_nxdomains} of them a false NXDOMAIN, {self.silent} silence; {self.lost} lost on a network just left, "
             f"{self.busy} behind a container the engine kept busy, "
             f"{self.newcomers} to an address no event had told of"
         )
         yield f"late, by answers asked just after a change: {_distribution(self.exposed)}"
         yield f"late, by changes: {_distribution(list(self.settled.values()))}"
+        for wrong in self.wrong[:_SHOWN]:
+            yield f"wrong: {wrong}"
         for behind, told in self.latest:
             yield f"{behind * 1000:.1f} ms late: {told}"
 
@@ -120,7 +126,7 @@ def judge(history: History, bound: float) -> Judgement:
                 key = change.began, change.container, change.network
                 age = asked.sent - change.returned
                 found.settled[key] = max(found.settled.get(key, 0.0), age if age <= behind else 0.0)
-    worst = nlargest(_LATEST, late, key=itemgetter(0))
+    worst = nlargest(_SHOWN, late, key=itemgetter(0))
     found.latest = [(behind, Told(asked, _around(truth, asked))) for behind, asked in worst if behind > GOAL]
     return found
 
