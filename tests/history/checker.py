@@ -86,8 +86,8 @@ class Judgement:
         yield "endpoints changed by " + ", ".join(f"{word} {n}" for word, n in calls.most_common())
         yield (
             f"{self.answers} answers checked: {len(self.wrong)} wrong, "
-            f"{self.false_nxdomains} of them a false NXDOMAIN, {self.silent} silence; {self.lost} lost on a network just left, "
-            f"{self.busy} behind a container the engine kept busy, "
+            f"{self.false_nxdomains} of them a false NXDOMAIN, {self.silent} silence; "
+            f"{self.lost} lost on a network just left, {self.busy} behind a container the engine kept busy, "
             f"{self.newcomers} to an address no event had told of"
         )
         yield f"late, by answers asked just after a change: {_distribution(self.exposed)}"
