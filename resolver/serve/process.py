@@ -185,7 +185,11 @@ def main(argument: str) -> None:
 
     async def story() -> None:
         process = Process(asyncio.get_running_loop(), start)
-        privileges.drop(start.uid, start.gid)
+        try:
+            privileges.drop(start.uid, start.gid)
+        except OSError as error:
+            log.critical("root cannot be given away, so no packet is read: %s", error)
+            raise SystemExit(1) from None
         await process.run()
 
     asyncio.run(story())

@@ -104,13 +104,13 @@ class Child:
             log.error(
                 "the answering process does not read its changes; it is replaced", extra={"pid": self.pid}
             )
-            self._process.kill()
+            _tell(self._process, signal.SIGKILL)
             self._ended()
 
     def send_signal(self, number: int) -> None:
         """Send the child a signal, if it is there."""
         if self._process:
-            self._process.send_signal(number)
+            _tell(self._process, number)
 
     async def stop(self) -> None:
         """Close the door, so that it finishes its answers and ends; kill it if that takes longer than
@@ -122,7 +122,7 @@ class Child:
         self._close_door()
         if process and not await _gone(process, GRACE):
             log.warning("the answering process did not end in time", extra={"pid": process.pid})
-            process.kill()
+            _tell(process, signal.SIGKILL)
             await _gone(process, GRACE)
 
     def _spawn(self, door: socket.socket) -> subprocess.Popen[bytes]:
@@ -195,8 +195,8 @@ class Child:
         self._close_door()
         if process is None or self._stopping:
             return
-        process.kill()
-        status = process.wait()  # killed: this is at once
+        _tell(process, signal.SIGKILL)
+        status = process.wait()  # killed: this is at once; else it ends by itself, its door being closed
         lived = self._loop.time() - self._born
         self._pause = 0.0 if lived > SHORT_LIFE else min(LONGEST_PAUSE, max(0.1, self._pause * 2))
         log.error(
@@ -212,6 +212,14 @@ class Child:
             self._loop.remove_writer(door.fileno())
             self._writing = False
             door.close()
+
+
+def _tell(process: subprocess.Popen[bytes], number: int) -> None:
+    """Root without the capability KILL may not signal nobody."""
+    try:
+        process.send_signal(number)
+    except PermissionError:
+        log.warning("no permission to signal the answering process; the capability KILL is missing")
 
 
 def _line(change: Change) -> bytes:

@@ -16,6 +16,7 @@ from resolver.names.model import Network, Sandbox
 from resolver.names.policy import Policy
 from resolver.settings import Settings, SettingsError
 from resolver.watch.book import Book
+from resolver.watch.capabilities import CannotDropRoot, may_drop_root
 from resolver.watch.child import Child
 from resolver.watch.find import places
 from resolver.watch.own import mounted_container, named, own_addresses, own_container
@@ -54,6 +55,7 @@ def run(settings: Settings, reload: Callable[[], Settings] | None = None) -> int
     """
     sockets: list[Sockets] = []
     try:
+        may_drop_root()
         book = Book()
         if settings.changes:
             load_changes(settings.changes, book)
@@ -65,7 +67,7 @@ def run(settings: Settings, reload: Callable[[], Settings] | None = None) -> int
     except BadChanges as error:
         log.error("%s", error)
         return 2
-    except (CannotListen, TakeOverFailed) as error:
+    except (CannotDropRoot, CannotListen, TakeOverFailed) as error:
         log.error("%s", error)
         return 1
     finally:

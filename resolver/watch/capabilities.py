@@ -1,0 +1,41 @@
+"""Whether the answering process will be able to give root away; found out before anything is opened.
+
+Root without capabilities is still the owner of root's files, and that is who owns the engine's socket: to
+answer packets as such is no alternative, nor is a process that is started again and again to die.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+NEEDED: Final = {"SETGID": 6, "SETUID": 7}
+"""capabilities(7), and their bits."""
+STATUS: Final = Path("/proc/self/status")
+
+
+class CannotDropRoot(Exception):
+    """We are root and cannot become anybody else; the text says what to do."""
+
+
+def may_drop_root() -> None:
+    """Raise CannotDropRoot where the answering process would have to stay root."""
+    if os.geteuid() != 0:
+        return
+    effective = _effective()
+    missing = [name for name, bit in NEEDED.items() if effective is not None and not effective >> bit & 1]
+    if missing:
+        raise CannotDropRoot(
+            f"root cannot be given away without the capabilities {' and '.join(missing)}; add them, or start "
+            "this as another user, one who may use the engine's socket"
+        )
+
+
+def _effective() -> int | None:
+    """Our effective capabilities; None where the kernel does not say."""
+    try:
+        lines = STATUS.read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1], 16) for line in lines if line.startswith("CapEff:")), None)
