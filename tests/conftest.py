@@ -1,9 +1,13 @@
-"""What holds for all tests: in CI nothing that needs an engine may be skipped."""
+"""What holds for all tests: no timing decides, and in CI nothing that needs an engine may be skipped."""
 
 import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -96,7 +96,7 @@ def check_views(house: House) -> None:
         assert view == view_of_client(house.table, address, ours=address in worlds.LOOPBACKS), address
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(worlds.networks, max_size=3), st.lists(worlds.changes | questions() | questions(), max_size=30)
 )
@@ -118,7 +118,7 @@ def test_what_is_at_hand_is_what_would_be_decided(
         check_what_is_at_hand(house)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(worlds.tables(settled=True), worlds.addresses)
 def test_asked_again_the_answer_is_the_same(table: object, address: bytes) -> None:
     """Every question of a world, cold and then at hand."""

@@ -182,7 +182,7 @@ async def test_short_packets_and_responses_are_met_with_silence(listen: Listen) 
 
 
 @each_listener
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(packets=st.lists(st.binary(max_size=80), max_size=70))
 def test_any_datagrams(listen: Listen, packets: list[bytes]) -> None:
     """Whatever comes, what comes after it is answered, and every reply is for somebody who asked."""
