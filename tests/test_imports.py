@@ -1,6 +1,6 @@
 """Data and imports flow one way: reads the imports of every module and holds the direction.
 
-    names < wire < cache < serve     names < settings < watch < show     the command line on top
+names < wire < cache < serve     names < settings < watch < show     the command line on top
 """
 
 from __future__ import annotations
