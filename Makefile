@@ -57,8 +57,13 @@ bench: setup  ## measure (QUICK=1: a minute)
 	$(BIN)/python -m bench $(if $(QUICK),--quick)
 
 .PHONY: fuzz
-fuzz: setup  ## random packets and random changes, for long
-	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -m "not engine" --timeout=0
+fuzz: setup  ## packets, replies and changes at random, guided by coverage (MINUTES=10)
+	@$(BIN)/pip install -qq --disable-pip-version-check --target .cache/fuzz/atheris atheris \
+	  || echo "atheris cannot be installed here: hypothesis alone, without guidance by coverage"
+	@for target in query reply change; do [ ! -d .cache/fuzz/atheris/atheris ] || \
+	  PYTHONPATH=.cache/fuzz/atheris $(BIN)/python -m tests.fuzz $$target .cache/fuzz/$$target \
+	  -max_total_time=$$(($(MINUTES) * 15)) -max_len=2048 -timeout=5 -artifact_prefix=.cache/fuzz/; done
+	HYPOTHESIS_PROFILE=fuzz MINUTES=$(MINUTES) $(BIN)/pytest tests/fuzz tests/wire tests/names --timeout=0
 
 .PHONY: soak
 soak: setup  ## judge every answer while the engine is driven (MINUTES=10 SEED=… AGAINST=docker)

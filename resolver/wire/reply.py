@@ -159,6 +159,8 @@ def read_reply(packet: bytes, question: bytes = b"") -> ReplyShape | None:
 
 def _read_lone_address(packet: bytes, end: int, additionals: int) -> ReplyShape | None:
     """The commonest reply in one look: one address of the name itself, then perhaps OPT. None: any other."""
+    if len(packet) < end + 12:
+        return None  # a record of the root without data is shorter
     owner, rtype, rclass, ttl, size = _first_record(packet, end)
     stop = end + 12 + size
     if owner != _QUESTION_NAME or rclass != 1 or size != (4 if rtype == 1 else 16 if rtype == 28 else -1):

@@ -348,3 +348,11 @@ def test_skip_name_skips_names(first: dns.name.Name, second: dns.name.Name) -> N
     ends = [0, len(first.to_wire() or b""), len(packet)]
     for start, end in pairwise(ends):
         assert skip_name(packet, start) == end
+
+
+def test_one_record_of_the_root_without_data() -> None:
+    """The shortest record there is; found by fuzzing."""
+    packet = b"\0\1\x81\0\0\1\0\1\0\0\0\0" + b"\1a\0\0\1\0\1" + b"\0\0\x0a\0\1\0\0\0\0\0\0"
+    shape = read_reply(packet)
+    assert shape is not None
+    assert shape.packet == packet
