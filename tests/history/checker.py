@@ -153,7 +153,7 @@ def _returned_before(truth: Truth, asked: Asked, bound: float) -> list[Change]:
 
 def _around(truth: Truth, asked: Asked) -> tuple[Change, ...]:
     end = asked.sent if asked.replied == NEVER else asked.replied
-    found = [c for t in truth.timelines(asked) for c in t.between(asked.sent - _AROUND, end)]
+    found = {c for t in truth.timelines(asked) for c in t.between(asked.sent - _AROUND, end)}
     return tuple(sorted(found, key=lambda change: change.returned))
 
 
