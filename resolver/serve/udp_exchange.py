@@ -98,9 +98,9 @@ class UdpExchange:
                 packet = _buffer[: receive(_buffer)].tobytes()
             except (BlockingIOError, InterruptedError):
                 break
-            except OSError:
+            except OSError as error:
                 if self._sock.fileno() >= 0:
-                    self._owner.unreachable(self)
+                    self._owner.unreachable(self, error.errno or 0)
                 break
             flight = pending.get(packet[:2])
             if flight is None:

@@ -9,6 +9,7 @@ Nothing is made per question but the ``Flight``: no task, no future, no timer.
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 from dataclasses import dataclass
@@ -65,6 +66,10 @@ question; stray: no question waits for that ID; late: another server's reply had
 
 log = logging.getLogger(__name__)
 
+_NO_WAY: Final = frozenset(
+    (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EINVAL, errno.ENETDOWN, errno.ENODEV)
+)
+"""What a socket is told whose source address is gone; or any other, where there is no way to the server."""
 _UNWILLING: Final = frozenset((RCODE_SERVFAIL, RCODE_REFUSED))
 
 
@@ -191,17 +196,30 @@ class Upstreams:
         else:
             self._finish(flight, shape)
 
-    def unreachable(self, exchange: UdpExchange) -> None:
-        """The kernel says that nobody listens there (ICMP), or that it cannot send there."""
+    def unreachable(self, exchange: UdpExchange, failure: int) -> None:
+        """The kernel says that nobody listens there (ICMP), or that it cannot send there.
+
+        A connected socket keeps its source address. Where that one is gone (another network, another lease) a
+        fresh socket may get through: what waits is sent once more by one before the server is blamed.
+        """
         exchange.broken = False
         self.counters["unreachable"] += 1
-        now = self.now()
-        if exchange.server.failed(now, surely=True):
+        now, server = self.now(), exchange.server
+        if moved := failure in _NO_WAY:
+            server.renew()
+        waiting = list(exchange.pending.items())
+        blamed = not moved or any(flight.again for _, flight in waiting)
+        if blamed and server.failed(now, surely=True):
             self.routes.version += 1
-        for ident, flight in list(exchange.pending.items()):
+        for ident, flight in waiting:
             flight.take(exchange, ident)
-            if not flight.over:
-                self._pass_over(flight, exchange.server, now)
+            if flight.over:
+                continue
+            if not blamed and self._send(flight, server, now):
+                flight.again = True
+                self._wait(flight, min(flight.deadline, now + server.patience))
+            else:
+                self._pass_over(flight, server, now)
 
     def disconnected(self, exchange: TcpExchange, waiting: list[Flight]) -> None:
         """A connection ended, a server's right after a while (RFC 7766 section 6.2.4): ask once more."""
@@ -273,11 +291,11 @@ class Upstreams:
         """The next batch of questions leaves by another socket, perhaps."""
         self.place = self._idents.next()[0] % POOL
 
-    def broke(self, exchange: UdpExchange) -> None:
+    def broke(self, exchange: UdpExchange, failure: int) -> None:
         """Later: the error is about earlier datagrams too, and the caller is not done with this one."""
         if not exchange.broken:
             exchange.broken = True
-            self._loop.call_soon(self.unreachable, exchange)
+            self._loop.call_soon(self.unreachable, exchange, failure)
 
     def _replace(self, server: Server, place: int, now: float) -> UdpExchange | None:
         """A fresh socket in that place of the pool; without descriptors the old one serves on."""

@@ -62,4 +62,4 @@ class Batch:
     def _told(self, exchange: UdpExchange, failure: int) -> None:
         """What the kernel did not take is sent again in time; what it says of the server counts at once."""
         if failure and failure not in _FULL and exchange.fileno() >= 0:
-            self._owner.broke(exchange)
+            self._owner.broke(exchange, failure)

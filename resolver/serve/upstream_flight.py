@@ -64,7 +64,7 @@ class Flight:
         self.truncated: ReplyShape | None = None
         """Passed on when TCP fails."""
         self.again = False
-        """It was asked once more because its connection had been closed."""
+        """It was asked once more because its connection had been closed or its socket's address was gone."""
         self.over = False
         self.slot: Slot | None = None
 

@@ -106,6 +106,10 @@ class Server:
     def forget(self) -> None:
         """It is in no list any more."""
         self.forgotten = True
+        self.renew()
+
+    def renew(self) -> None:
+        """The next question opens another socket."""
         for exchange in self.sockets:
             if exchange is not None:
                 exchange.retire()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -204,6 +205,37 @@ async def test_closed_port_is_passed_over_at_once(asker: Asker, serve: Serve) ->
 
 async def test_none_at_once_when_all_ports_are_closed(asker: Asker) -> None:
     assert await asker.ask(closed_port(), closed_port()) is None
+
+
+async def test_a_socket_whose_address_is_gone_is_replaced(asker: Asker, serve: Serve) -> None:
+    """A container that leaves a network, a laptop that gets another lease: the server is not to blame."""
+    server = serve(silent)
+    got = asker.start(server)
+    await until(lambda: server.asked)
+    [old] = asker.upstreams.open
+    assert isinstance(old, udp_exchange.UdpExchange)
+    server.behaviour = well
+    asker.upstreams.unreachable(old, errno.ENETUNREACH)
+    await until(lambda: got)
+    assert got[0] is not None
+    assert old.fileno() < 0
+    [(_, first), (_, second)] = server.asked
+    assert first != second
+
+
+async def test_no_way_to_the_server_is_tried_once_more_and_then_held_against_it(
+    asker: Asker, serve: Serve
+) -> None:
+    server = serve(silent)
+    got = asker.start(server)
+    for number in (1, 2):
+        await until(lambda number=number: len(server.asked) == number)  # type: ignore[misc]
+        [exchange] = asker.upstreams.open
+        assert isinstance(exchange, udp_exchange.UdpExchange)
+        asker.upstreams.unreachable(exchange, errno.ENETUNREACH)
+    await until(lambda: got)
+    assert got == [None]
+    assert len(server.asked) == 2
 
 
 async def test_many_questions_survive_a_port_that_closes(asker: Asker, serve: Serve) -> None:
