@@ -217,23 +217,28 @@ def first_network(question: Question, reply: Reply, situation: Situation) -> Rep
 
 
 def renamed_on_bridge(question: Question, situation: Situation) -> Question | None:
-    """Ask for its name on the first network both are on; without one, for a name or address nobody has."""
+    """Ask for the name on the first other network that has it; without one, for what nobody has."""
     if not situation.asker.on_bridge:
         return None
     name = question.name.lower()
     renamed = [c for c in situation.topology.containers.values() if c.renamed_on_bridge and c.runs]
     if question.qtype == "PTR" and reversed_address(name) in {c.bridge_address for c in renamed}:
         return replace(question, name="250.2.0.192.in-addr.arpa")
-    near = {name.lower() for c, _ in situation.ends() for name in c.names}
     for container in renamed:
         own = {n.lower() for n in (container.called, container.short_id, container.hostname) if n}
-        if name.removesuffix(".bridge") in own and (name.endswith(".bridge") or name not in near):
+        if name.removesuffix(".bridge") not in own:
+            continue
+        ends = [end for c, end in situation.ends() if name in _names_at(c, end)]
+        if not ends:
             return replace(question, name=f"nobody.{question.name}")
-        shared = [end for c, end in situation.ends() if c is container]
-        if name in (container.called.lower(), container.short_id) and shared:
-            best = min((end.network for end in shared), key=_search_order)
-            return replace(question, name=f"{question.name}.{escaped(best.name)}")
+        best = min((end.network for end in ends), key=_search_order)
+        return replace(question, name=f"{question.name}.{escaped(best.name)}")
     return None
+
+
+def _names_at(container: Container, end: Endpoint) -> set[str]:
+    names = (container.called, *end.aliases, container.short_id, container.hostname)
+    return {name.lower() for name in names}
 
 
 def _search_order(network: Network) -> tuple[bool, bool, bytes]:
