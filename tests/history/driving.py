@@ -189,7 +189,6 @@ class Driver:
 
     def _disconnect(self, c: Container, network: str) -> None:
         del c.ends[network]
-        # As people do it, without force: engine 20.10 may else miscount the network's endpoints.
         self._call("disconnect", c, lambda: self._lab.api.disconnect_container_from_network(c.id, network))
 
     def _remove(self, c: Container) -> None:
