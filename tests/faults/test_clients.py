@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-FLOOD_SECONDS = 2.0
+FLOOD_SECONDS = 1.0
 CLOSED_SECONDS = 9.0
 """By then a connection that asks nothing is closed: 5 s, a second for the timer, more for a busy machine."""
 
