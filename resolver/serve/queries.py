@@ -12,7 +12,7 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from resolver.names.answer import REFUSED, SERVFAIL, Forward, Hold, Reply, answer
+from resolver.names.answer import HOLD, REFUSED, SERVFAIL, Forward, Hold, Reply, Verdict, answer
 from resolver.names.table import EVERY, Table, Touched
 from resolver.names.view import View, view_of_client
 from resolver.serve.waiting import Waiting
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+NEW: Final = 1.0
+"""Seconds for which an address inside a known subnet may yet turn out to be a container's."""
 MOST_VIEWS: Final = 16_384
 """Client addresses whose views are remembered; spoofed sources must not fill the memory."""
 MOST_TURNS: Final = 4096
@@ -63,6 +65,7 @@ class Queries:
     ) -> None:
         self._loop, self._table, self._memory, self._forwarder = loop, table, memory, forwarder
         self._views: dict[bytes, View] = {}
+        self._first_heard: dict[bytes, float] = {}
         self._turns: dict[tuple[bytes, ...], int] = {}
         self.waiting: Waiting[Asked] = Waiting(loop, self._decide_again)
         self.counts = {"cold": 0, "local": 0, "forwarded": 0, "held": 0, "refused": 0, "malformed": 0}
@@ -107,8 +110,7 @@ class Queries:
         return view
 
     def _decide(self, asked: Asked, final: bool) -> bytes | None:
-        view = self.view(asked.client.address)
-        verdict = answer(asked.query.key, asked.query.qtype, view, self._table, final=final)
+        verdict = self._verdict(asked, final)
         match verdict:
             case Reply():
                 return self._reply(asked, verdict)
@@ -116,6 +118,24 @@ class Queries:
                 return self._hold(asked)
             case Forward():
                 return self._forward(asked, verdict)
+
+    def _verdict(self, asked: Asked, final: bool) -> Verdict:
+        address = asked.client.address
+        view = self.view(address)
+        if not final and view.asker == "subnet" and self._is_new(address):
+            return HOLD
+        return answer(asked.query.key, asked.query.qtype, view, self._table, final=final)
+
+    def _is_new(self, address: bytes) -> bool:
+        """Whether an address of no known container was first heard of a moment ago.
+
+        A container that is being connected to a network asks from its new address before the engine says so;
+        taken for a stranger it would be told that the names of its other networks do not exist.
+        """
+        now = self._loop.time()
+        if len(self._first_heard) >= MOST_VIEWS:
+            self._first_heard.clear()
+        return now - self._first_heard.setdefault(address, now) < NEW
 
     def _reply(self, asked: Asked, verdict: Reply) -> bytes:
         """The reply made from the table. Remembered where its question may come again, unless it is a refusal
@@ -168,8 +188,7 @@ class Queries:
             return True
 
     def _settle(self, asked: Asked, final: bool) -> bool:
-        view = self.view(asked.client.address)
-        verdict = answer(asked.query.key, asked.query.qtype, view, self._table, final=final)
+        verdict = self._verdict(asked, final)
         if isinstance(verdict, Hold) or (
             asked.fallback and isinstance(verdict, Forward) and verdict.doubtful
         ):

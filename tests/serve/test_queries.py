@@ -73,6 +73,25 @@ def test_a_question_waits_for_who_is_coming() -> None:
     assert of.queries.counts["held"] == 1
 
 
+def test_an_address_that_is_new_may_be_a_container_being_connected() -> None:
+    of = house(container("far", joined(PROD, "10.2.0.2")))
+    reply, client = of.send(question("far", "A", id=7).to_wire(), "10.1.0.44")
+    assert reply is None
+    of.apply(container("mover", joined(DEV, "10.1.0.44"), joined(PROD, "10.2.0.44")))
+    assert [addresses(r) for r in client.replies] == [["10.2.0.2"]]
+
+
+def test_an_address_that_stays_unknown_is_decided() -> None:
+    of = house()
+    _, client = of.send(question("es", "A", id=7).to_wire(), "10.1.0.44")
+    of.clock.pass_by(0.3)
+    assert [addresses(r) for r in client.replies] == [["10.1.0.2"]]
+    of.clock.pass_by(1)
+    reply, _ = of.send(question("es2", "MX", id=7).to_wire(), "10.1.0.44")
+    assert reply is None
+    assert of.forwarder.taken
+
+
 @pytest.mark.parametrize("outcome", [Gone("container", NEW.id), stopped(NEW), NEW])
 def test_a_question_is_decided_when_it_is_settled(outcome: Change) -> None:
     of = house(COMING)
