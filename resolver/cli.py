@@ -7,6 +7,7 @@ asks for the version waits for a table printer.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -102,6 +103,8 @@ def cli() -> None:
 @click.pass_context
 def serve(ctx: click.Context, /, **_: Any) -> int:
     """Answer DNS questions until SIGTERM. SIGHUP rereads what can change while running."""
+    # The first process of a container is deaf to signals without a handler, and serving begins a bit later.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     settings, reload = settings_of(ctx), reload_of(ctx)
     from resolver import log  # noqa: PLC0415
     from resolver.watch.process import run  # noqa: PLC0415
