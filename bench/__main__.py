@@ -62,7 +62,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _measure(quick: bool) -> tuple[Findings, list[str]]:
-    begun = time.monotonic()
+    begun, load = time.monotonic(), os.getloadavg()[0]
     rounds, seconds, containers = (1, 1, 10) if quick else (5, 2, 50)
     with stage(containers) as place, contextlib.ExitStack() as stack:
         found = Findings(Results(), containers, quick, rounds, seconds)
@@ -73,13 +73,14 @@ def _measure(quick: bool) -> tuple[Findings, list[str]]:
             stack.callback(peer.stop)
             peer.start()
         heading = [f"queries per second{' (quick look)' if quick else ''}", *report.machine(everybody)]
+        heading.append(f"load average when it began: {load:.1f}")
         _at_rest(found, everybody, 3 if quick else 25)
         found.results = contest.hold(everybody.events(seconds), rounds, place.inside, _say)
         _say("new containers")
         found.fresh = trials.fresh_names(place, everybody.ours.address, 10 if quick else 200)
         _say("a full picture of 10,000")
         found.pictured = trials.first_picture(place, 10_000)
-        _with_churn(found, everybody, rounds=1 if quick else 3, seconds=1 if quick else 5)
+        _with_churn(found, everybody, rounds=1 if quick else 3, seconds=1 if quick else 4)
         found.minutes = (time.monotonic() - begun) / 60
     return found, heading
 
