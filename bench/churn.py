@@ -77,7 +77,7 @@ class Compared:
 def compare(
     peer: Peer, questions: Path, known: dict[str, set[str]], churn: Churn, rounds: int, seconds: int
 ) -> Compared:
-    """In turn: quiet, churn, quiet, churn. All is asked once before, so that the first is not the cold one."""
+    """In turn: quiet, churn, quiet, churn. All is asked once before, so that the first is not cold."""
     found = Compared(peer.name)
     dnsperf(peer.place.inside, peer.address, questions, Pressure(seconds=20, times=1))
     for _ in range(rounds):
