@@ -100,7 +100,7 @@ class Comparison:
                 found.append(Disagreement(asker, question, said[question], history[-1][1], expected, steps))
             elif count:
                 differ = [d.name for d, _, _ in steps] if expected != said[question] else []
-                told = f"{asker.container.called} asks {question} after {topology.last}"
+                told = f"{question} after {topology.last}: first {history[0][1]}"
                 self._tally.right(differ, _settled(history, expected), told)
         return found
 

@@ -54,7 +54,8 @@ class Tally:
             applies = self.engine < difference.until
             count = self.differed[difference.name] or ("unused" if applies else "not with this engine")
             yield f"  {difference.name}: {count}   ({difference.why})"
-        yield f"not right at once after a change: {len(self.stale)} answers"
+        outside = sum("from upstream" in told for _, told in self.stale)
+        yield f"not right at once after a change: {len(self.stale)} answers, {outside} of them asked outside"
         for seconds, told in sorted(self.stale, reverse=True)[:5]:
             yield f"  {seconds * 1000:.0f} ms: {told}"
         if self.late:

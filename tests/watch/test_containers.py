@@ -85,6 +85,12 @@ def test_a_chosen_name_stays_in_front() -> None:
     assert chosen_first(("web", "es"), ("es",), ("web",)) == ("web", "es")
 
 
+def test_an_alias_that_no_reply_can_carry_is_not_put_first() -> None:
+    names = ("zen_hopper", "trail.", "bücher", "hello")
+    assert chosen_first(names, names[1:], names[:1])[0] == "hello"
+    assert chosen_first(names[:2], names[1:2], names[:1]) == names[:2]
+
+
 def test_addresses_links_and_priority() -> None:
     said = {
         "NetworkID": "na",
