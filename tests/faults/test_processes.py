@@ -116,7 +116,7 @@ SHELL = {
 }
 MOUNTS = {
     "a read-only root": "mount -o remount,ro,bind /",
-    "nothing can be written to /tmp": "mount -t tmpfs -o size=4k,mode=0555 none /tmp",
+    "nothing can be written to /tmp": "mount --bind /tmp /tmp && mount -o remount,ro,bind /tmp",
 }
 
 
