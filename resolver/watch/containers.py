@@ -142,6 +142,15 @@ def withdrawn(sandbox: Sandbox, network: str) -> Sandbox:
     return replace(sandbox, endpoints=silent, state=sandbox.state if network else "exited")
 
 
+def renamed(sandbox: Sandbox, name: str) -> Sandbox:
+    """The same container under a new name, in front of the old one, which may also be an alias it keeps."""
+    return replace(
+        sandbox,
+        name=name,
+        endpoints=tuple(replace(e, names=_joined_by(name, sandbox.name, e.names)) for e in sandbox.endpoints),
+    )
+
+
 def placed(sandbox: Sandbox, places: Mapping[str, int]) -> Sandbox:
     """The same container with its endpoints in the order of connection."""
     endpoints = sorted(
@@ -168,6 +177,13 @@ def _endpoints(body: Json, networks: Mapping[str, str], name: str, hostname: str
             links=tuple(_link(text) for text in _texts(said, "Links")),
             priority=priority if isinstance(priority, int) else 0,
         )
+
+
+def _joined_by(name: str, old: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    if name.lower() in (known.lower() for known in names):
+        return names
+    at = names.index(old) if old in names else 0
+    return (*names[:at], name, *names[at:])
 
 
 def _network_id(key: str, said: Json, networks: Mapping[str, str]) -> str:

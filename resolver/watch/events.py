@@ -31,6 +31,8 @@ class Event:
     """Nanoseconds since the epoch, by the engine's clock."""
     container: str = ""
     """For a network's connect and disconnect: whose."""
+    name: str = ""
+    """For a container's rename: what it is called from now on."""
 
     @property
     def stamp(self) -> str:
@@ -57,7 +59,15 @@ class Withdraw:
     at: int
 
 
-Step = Inspect | Withdraw | Gone | Pending
+@dataclass(frozen=True, slots=True)
+class Renamed:
+    """It has this name from now on. Whether the old one is still its alias only an inspect can say."""
+
+    container: str
+    name: str
+
+
+Step = Inspect | Withdraw | Renamed | Gone | Pending
 
 
 def read_event(body: Mapping[str, Any]) -> Event | None:
@@ -68,8 +78,9 @@ def read_event(body: Mapping[str, Any]) -> Event | None:
     kind, action, identity = body.get("Type"), body.get("Action"), actor.get("ID")
     if kind not in ("container", "network") or not isinstance(action, str) or not isinstance(identity, str):
         return None
-    attributes = actor.get("Attributes")
-    container = attributes.get("container", "") if isinstance(attributes, dict) else ""
+    said = actor.get("Attributes")
+    attributes = said if isinstance(said, dict) else {}
+    container, name = attributes.get("container"), attributes.get("name")
     at = body.get("timeNano")
     return Event(
         kind,
@@ -77,6 +88,7 @@ def read_event(body: Mapping[str, Any]) -> Event | None:
         identity,
         at if isinstance(at, int) else 0,
         container if isinstance(container, str) else "",
+        name.removeprefix("/") if action == "rename" and isinstance(name, str) else "",
     )
 
 
@@ -84,7 +96,7 @@ _SYNONYMS: Mapping[str, str] = {"died": "die", "remove": "destroy"}
 """Podman's own words, where they get through its Docker interface; networks are removed in some versions,
 destroyed in others."""
 
-_NOW = frozenset({"start", "restart", "rename", "pause", "unpause"})
+_NOW = frozenset({"start", "restart", "pause", "unpause"})
 _ENDS = frozenset({"die"})
 
 
@@ -100,6 +112,9 @@ def steps(event: Event, running: bool | None) -> tuple[Step, ...]:
         return (Pending(event.id), Inspect("container", event.id))
     if event.action in _NOW:
         return (Inspect("container", event.id),)
+    if event.action == "rename":
+        truth = Inspect("container", event.id)
+        return (Renamed(event.id, event.name), truth) if event.name else (truth,)
     if event.action in _ENDS:
         return (Withdraw(event.id, "", event.at), Inspect("container", event.id, soon=True))
     return ()

@@ -15,9 +15,19 @@ from typing import TYPE_CHECKING, Final
 
 from resolver.names.changes import Engine as EngineLine
 from resolver.names.changes import Gone, Pending
-from resolver.watch.containers import STOPPED, Json, started_at, unspeakable, withdrawn
+from resolver.watch.containers import STOPPED, Json, renamed, started_at, unspeakable, withdrawn
 from resolver.watch.engine import Engine, EngineError, EngineUnreachable, EventStream, NotThere
-from resolver.watch.events import Event, Inspect, Inspections, Kind, Step, Withdraw, read_event, steps
+from resolver.watch.events import (
+    Event,
+    Inspect,
+    Inspections,
+    Kind,
+    Renamed,
+    Step,
+    Withdraw,
+    read_event,
+    steps,
+)
 from resolver.watch.own import own_addresses
 from resolver.watch.picture import replay
 
@@ -60,8 +70,8 @@ class Session:
         self._inspections = Inspections()
         self._looks: dict[Key, asyncio.Task[None]] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
-        self._withdrawn: dict[str, list[Withdraw]] = {}
-        """What was withdrawn while a look was under way, which may not have seen it."""
+        self._unseen: dict[str, list[Withdraw | Renamed]] = {}
+        """What was told of a container while a look was under way, which may not have seen it."""
         self._started: dict[str, int] = {}
         self._reported: set[tuple[str, str]] = set()
         self._walking: list[asyncio.Task[None]] = []
@@ -169,12 +179,13 @@ class Session:
                 self._look_later(("container", container), PATIENCE)
             case Withdraw():
                 self._withdraw(step)
+            case Renamed():
+                self._rename(step)
             case Gone(kind, identity):
                 self._gone((kind, identity))
 
     def _withdraw(self, step: Withdraw) -> None:
-        if ("container", step.container) in self._looks:
-            self._withdrawn.setdefault(step.container, []).append(step)
+        self._note(step)
         sandbox = self._book.sandboxes.get(step.container)
         coming = self._book.pending.get(step.container)
         if sandbox is None or step.at < self._started.get(step.container, 0):
@@ -182,6 +193,17 @@ class Session:
         if coming and not step.network:
             return  # some engines tell of the end of the last run after the next one's connects
         self._tell([withdrawn(sandbox, step.network), *([coming] if coming else ())])
+
+    def _rename(self, step: Renamed) -> None:
+        """Known at once: a question for the new name must not be asked elsewhere while we look."""
+        self._note(step)
+        coming = self._book.pending.get(step.container)
+        if sandbox := self._book.sandboxes.get(step.container):
+            self._tell([renamed(sandbox, step.name), *([coming] if coming else ())])
+
+    def _note(self, step: Withdraw | Renamed) -> None:
+        if ("container", step.container) in self._looks:
+            self._unseen.setdefault(step.container, []).append(step)
 
     def _gone(self, key: Key) -> None:
         kind, identity = key
@@ -218,7 +240,7 @@ class Session:
     async def _looking(self, key: Key) -> None:
         again = True
         while again:
-            self._withdrawn.pop(key[1], None)
+            self._unseen.pop(key[1], None)
             try:
                 await self._look_once(key)
             finally:
@@ -251,8 +273,10 @@ class Session:
         sandbox = self._follower.picture.sandbox(body)
         self._started[sandbox.id] = started_at(body)
         self._follower.running.seen(sandbox.id, sandbox.state not in STOPPED)
-        for step in self._withdrawn.pop(sandbox.id, ()):
-            if step.at > self._started[sandbox.id]:
+        for step in self._unseen.pop(sandbox.id, ()):
+            if isinstance(step, Renamed):
+                sandbox = renamed(sandbox, step.name)
+            elif step.at > self._started[sandbox.id]:
                 sandbox = withdrawn(sandbox, step.network)
         coming = self._book.pending.get(sandbox.id)
         self._tell([sandbox])

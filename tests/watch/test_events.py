@@ -1,7 +1,17 @@
 import pytest
 
 from resolver.names.changes import Gone, Pending
-from resolver.watch.events import Event, Inspect, Inspections, Running, Step, Withdraw, read_event, steps
+from resolver.watch.events import (
+    Event,
+    Inspect,
+    Inspections,
+    Renamed,
+    Running,
+    Step,
+    Withdraw,
+    read_event,
+    steps,
+)
 
 
 def container(action: str) -> Event:
@@ -20,6 +30,11 @@ def network(action: str) -> Event:
         (container("start"), None, (Pending("c"), Inspect("container", "c"))),
         (container("restart"), True, (Inspect("container", "c"),)),
         (container("rename"), True, (Inspect("container", "c"),)),
+        (
+            Event("container", "rename", "c", 5, name="new"),
+            True,
+            (Renamed("c", "new"), Inspect("container", "c")),
+        ),
         (container("pause"), True, (Inspect("container", "c"),)),
         (container("die"), True, (Withdraw("c", "", 5), Inspect("container", "c", soon=True))),
         (container("destroy"), False, (Gone("container", "c"),)),
@@ -67,6 +82,14 @@ def test_an_event_without_the_old_fields() -> None:
     event = read_event(body)
     assert event == Event("network", "connect", "n", 1795231797400641058, "c")
     assert event.stamp == "1795231797.400641058"
+
+
+def test_a_rename_says_the_new_name() -> None:
+    """As 20.10 sends it. No other event's name is taken for one."""
+    attributes = {"image": "x", "name": "new", "oldName": "/old"}
+    body = {"Type": "container", "Action": "rename", "Actor": {"ID": "c", "Attributes": attributes}}
+    assert read_event(body) == Event("container", "rename", "c", 0, name="new")
+    assert read_event({**body, "Action": "pause"}) == Event("container", "pause", "c", 0)
 
 
 def test_podmans_words() -> None:

@@ -104,6 +104,10 @@ class Stage:
             await self.workers.answer()
         raise AssertionError("it never comes to rest")
 
+    def names(self, identity: str) -> tuple[str, ...]:
+        """On its first network."""
+        return self.book.sandboxes[identity].endpoints[0].names
+
     def fresh(self) -> dict[str, Sandbox]:
         """What a new picture would say."""
         drawing = Picture()
@@ -237,6 +241,44 @@ async def test_a_late_end_of_the_last_run_takes_nothing_from_the_present_one() -
     stage.session.close()
 
 
+async def test_a_new_name_is_told_before_it_is_looked_at() -> None:
+    """The old one goes on being answered until an inspect says that it is no alias."""
+    stage = Stage()
+    stage.world.create("a", "n1", alias="name-a")
+    stage.world.start("a")
+    stage.world.events_told.clear()
+    await stage.draw()
+    stage.world.rename("a", "b")
+    await stage.hear()
+    assert stage.book.sandboxes["a"].name == "b"
+    assert stage.names("a") == ("b", "name-a", "a")
+    await stage.settle()
+    assert stage.names("a") == ("b", "name-a", "a")
+    stage.world.rename("a", "NAME-A")
+    await stage.settle()
+    assert stage.names("a") == ("NAME-A", "a")
+    stage.session.close()
+
+
+async def test_a_look_that_began_before_a_rename_does_not_take_the_new_name_back() -> None:
+    stage = Stage()
+    stage.world.create("a", "n1")
+    stage.world.start("a")
+    stage.world.events_told.clear()
+    await stage.draw()
+    stage.world.rename("a", "b")
+    await stage.hear()
+    stage.workers.serve()
+    stage.world.rename("a", "c")
+    await stage.hear()
+    await stage.workers.answer()
+    assert stage.book.sandboxes["a"].name == "c"
+    assert stage.names("a") == ("c", "b", "a")
+    await stage.settle()
+    assert stage.names("a") == ("c", "a")
+    stage.session.close()
+
+
 async def test_what_cannot_be_looked_at_keeps_its_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage()
     stage.world.create("a", "n1")
@@ -251,7 +293,8 @@ async def test_what_cannot_be_looked_at_keeps_its_last_line(monkeypatch: pytest.
         raise EngineError("500")
 
     monkeypatch.setattr(stage.world, "container", refuse)
-    stage.world.rename("a", "later")
+    stage.world.all["a"].name = "later"
+    stage.world._tell("container", "unpause", "a")
     await stage.hear()
     stage.workers.serve()
     await stage.workers.answer()
