@@ -174,6 +174,39 @@ def why(
     return print_why(settings, name, asker, qtype, as_json=as_json)
 
 
+@cli.command(cls=SettingsCommand, uses=["listen"], short_help="Answer in a running container.")
+@click.argument("container", metavar="CONTAINER")
+@click.pass_context
+def attach(ctx: click.Context, /, container: str, **_: Any) -> int:
+    """Have the resolver that runs at --listen answer in CONTAINER, whatever its --attach says."""
+    settings = settings_of(ctx)
+    from resolver.show import attached as show  # noqa: PLC0415
+
+    return show.attach(settings.listen[0], container)
+
+
+@cli.command(cls=SettingsCommand, uses=["listen"], short_help="Let a container go.")
+@click.argument("container", metavar="CONTAINER")
+@click.pass_context
+def detach(ctx: click.Context, /, container: str, **_: Any) -> int:
+    """Have the resolver that runs at --listen let CONTAINER go: its own nameserver answers there again."""
+    settings = settings_of(ctx)
+    from resolver.show import attached as show  # noqa: PLC0415
+
+    return show.detach(settings.listen[0], container)
+
+
+@cli.command(cls=SettingsCommand, uses=["listen"], short_help="Print the containers we answer in.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one container per line.")
+@click.pass_context
+def attached(ctx: click.Context, /, as_json: bool, **_: Any) -> int:
+    """Print container, networks, since when, questions, and when we last said that we are there."""
+    settings = settings_of(ctx)
+    from resolver.show import attached as show  # noqa: PLC0415
+
+    return show.print_attached(settings.listen[0], as_json=as_json)
+
+
 def main() -> None:
     """Entry point of the console script."""
     _open_standard_descriptors()

@@ -22,6 +22,8 @@ from resolver.spellings import (
     read_existing,
     read_forward,
     read_listen,
+    read_release,
+    read_selector,
     read_size,
     read_switch,
     read_ttl,
@@ -38,7 +40,7 @@ LogFormat = Literal["text", "json"]
 
 __all__ = ["BY_NAME", "GROUPS", "SETTINGS", "Listen", "Setting", "Settings", "SettingsError"]
 
-GROUPS = ("Listening", "Upstream", "Engine", "Answers", "Running")
+GROUPS = ("Listening", "Attaching", "Upstream", "Engine", "Answers", "Running")
 """The sections of ``resolver serve --help``, in order."""
 
 
@@ -53,7 +55,7 @@ class SettingsError(ValueError):
 
 _LISTEN_ALLOWED = "ADDR or ADDR:PORT, IPv6 in brackets before a port"
 _SWITCH = "true or false"
-_NUMBERS = (read_ttl, read_size, read_workers)
+_NUMBERS = (read_ttl, read_size, read_workers, read_release)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,39 @@ class Settings:
             "Listening",
             "Receive what goes to 127.0.0.11:53 in this network namespace although the engine's own "
             "resolver is there; it is back within seconds of our end. Needs NET_ADMIN.",
+            read_switch,
+            _SWITCH,
+        ),
+    )
+    attach: tuple[str, ...] = field(
+        default=(),
+        metadata=_about(
+            "Attaching",
+            "Answer in these running containers in place of their own nameserver. Repeatable; with not: in "
+            "front, not in those. With none, only where a label or a command says so.",
+            read_selector,
+            "all, none, name=GLOB, network=NAME, label=KEY or label=KEY=VALUE, each also after not:",
+            metavar="WHICH",
+            many=True,
+            reloads=True,
+        ),
+    )
+    release_after: int = field(
+        default=6,
+        metadata=_about(
+            "Attaching",
+            "Seconds after our end, however it comes, until a container's own nameserver is back.",
+            read_release,
+            "3 to 3600 seconds",
+            metavar="SECONDS",
+            default="6",
+        ),
+    )
+    fall_back_to_engine: bool = field(
+        default=True,
+        metadata=_about(
+            "Attaching",
+            "Ask the engine's own resolver in the container for what only it may know. On by default.",
             read_switch,
             _SWITCH,
         ),

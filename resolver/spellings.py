@@ -134,6 +134,33 @@ def read_ttl(text: str) -> int:
     return int(text)
 
 
+def read_release(text: str) -> int:
+    """Seconds a redirect outlives us: long enough for three renewals, and no longer than a person waits."""
+    seconds = read_ttl(text)
+    if not 3 <= seconds <= 3600:
+        raise ValueError(f"{quote(text)} is not from 3 to 3600 seconds")
+    return seconds
+
+
+def read_selector(text: str) -> str:
+    """Which containers: a word, or a kind and what it must be; ``not:`` in front turns it round."""
+    kind, equals, value = text.removeprefix("not:").partition("=")
+    if kind in ("all", "none") and not equals:
+        if kind == "none" and text != kind:
+            raise ValueError(f"{quote(text)} says nothing; leave it out")
+        return text
+    if kind not in _SELECTORS:
+        near = get_close_matches(kind, (*_SELECTORS, "all", "none"), 1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ValueError(f"{quote(text)} begins with no kind of selector{hint}")
+    if not value:
+        raise ValueError(f"{quote(text)} does not say which {kind}")
+    return text
+
+
+_SELECTORS = ("name", "network", "label")
+
+
 def read_domain(text: str) -> str:
     """A domain in lower case without dots around it; nothing for none."""
     domain = text.strip(".").lower()

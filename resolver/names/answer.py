@@ -41,6 +41,10 @@ class Forward:
     """Not ours: ask these servers, or the default upstreams where none are named."""
 
     servers: tuple[str, ...] = ()
+    last: tuple[str, ...] = ()
+    """Asked when those give no reply: the engine's own resolver beside an attached container."""
+    keep: bool = True
+    """Whether the reply may be given again: the engine's own names may be others at any moment."""
     doubtful: bool = False
     """A container is coming: a negative reply from upstream must not be believed before it is settled."""
 
@@ -81,7 +85,17 @@ def answer(key: bytes, qtype: int, view: View, table: Table, *, final: bool = Fa
     if view.way_out == "closed":
         return HOLD if doubtful else Reply(SERVFAIL)
     servers = view.servers or servers_for(key, table.policy)
-    return Forward(servers, doubtful) if doubtful or servers else _FORWARD
+    if view.engine:
+        return _beside_engine(key, view, servers or table.policy.upstreams, doubtful)
+    return Forward(servers, doubtful=doubtful) if doubtful or servers else _FORWARD
+
+
+def _beside_engine(key: bytes, view: View, servers: tuple[str, ...], doubtful: bool) -> Forward:
+    """Names that look like a container's may be known to the engine's own resolver only (aliases on another
+    node of a swarm): it is asked first. For others it is the last."""
+    if not cuts_of(key) or any(key[cut:] in view.by_name for cut in cuts_of(key)):
+        return Forward((view.engine,), servers, keep=False, doubtful=doubtful)
+    return Forward(servers, (view.engine,), doubtful=doubtful)
 
 
 def settled_for(view: View, table: Table) -> bool:

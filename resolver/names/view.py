@@ -6,7 +6,7 @@ own; we derive it, and when we cannot, the asker sees less, never more.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Literal, TypedDict
 
@@ -42,6 +42,8 @@ class View:
     stranger."""
     servers: tuple[str, ...] = ()
     """``ADDR:PORT`` of its own ``--dns`` servers, where the way out is ``own``."""
+    engine: str = ""
+    """``ADDR:UDPPORT/TCPPORT@CONTAINER`` of the engine's own resolver beside an attached container."""
     sandbox: Sandbox | None = None
     depends: Touched = EVERY
     """Ids of the networks whose changes may change this view."""
@@ -58,6 +60,27 @@ def view_of_client(table: Table, address: bytes, *, ours: bool) -> View:
     if network := table.network_around(address):
         return view_of_subnet(table, network)
     return view_of_stranger(table)
+
+
+def view_of_attached(table: Table, container: str, engine: str) -> View:
+    """The view of a container in whose network namespace we answer; ``engine`` is where the engine's own
+    resolver answers there, or empty.
+
+    Its own ``--dns`` servers are asked from its namespace: they may be on a network only it is on, or its own
+    loopback.
+    """
+    asked_there = f"{engine}@{container}" if engine else ""
+    sandbox = table.sandboxes.get(container)
+    if sandbox is None:  # not told yet, or no more
+        return View("container", servers=(asked_there,) if asked_there else ())
+    view = view_of_sandbox(table, sandbox)
+    endpoints = search_order(table, sandbox.endpoints)
+    networks = [table.networks[e.network] for e in endpoints]
+    out = any(n.has_way_out for n in networks)
+    own = [a for a in sandbox.dns if out or _within(a, networks)]
+    if own:
+        return replace(view, way_out="own", engine=asked_there, servers=_at(own, container))
+    return replace(view, way_out="open" if out else "closed", engine=asked_there, servers=())
 
 
 def view_of_ourselves(table: Table) -> View:
@@ -178,12 +201,22 @@ def _way_out(policy: Policy, networks: list[Network], dns: tuple[str, ...]) -> t
     own = [a for a in dns if a not in policy.ourselves and not _loopback(a)]
     out = any(n.has_way_out for n in networks)
     if not out:
-        own = [
-            a for a in own if any(ip_address(a.partition("%")[0]) in s for n in networks for s in n.subnets)
-        ]
+        own = [a for a in own if _within(a, networks)]
     if own:
-        return "own", tuple(f"[{a}]:{DNS_PORT}" if ":" in a else f"{a}:{DNS_PORT}" for a in own)
+        return "own", _at(own)
     return ("open" if out else "closed"), ()
+
+
+def _within(address: str, networks: Iterable[Network]) -> bool:
+    """Whether a server is on one of these networks."""
+    asked = ip_address(address.partition("%")[0])
+    return any(asked in subnet for network in networks for subnet in network.subnets)
+
+
+def _at(addresses: Iterable[str], container: str = "") -> tuple[str, ...]:
+    """As servers to ask; from inside the namespace of a container where one is named."""
+    where = f"@{container}" if container else ""
+    return tuple(f"[{a}]:{DNS_PORT}{where}" if ":" in a else f"{a}:{DNS_PORT}{where}" for a in addresses)
 
 
 def _loopback(address: str) -> bool:

@@ -31,11 +31,25 @@ class Forwarder:
         self._upstreams, self._cache, self._memory = upstreams, replies, memory
         self.counts = {"cached": 0, "stale": 0, "failed": 0, "over_limit": 0, "refreshed": 0}
 
-    def forward(self, packet: bytes, query: Query, servers: tuple[str, ...], client: Client) -> bytes | None:
-        """The reply when there is one at once; None when the client gets it later."""
+    def forward(
+        self,
+        packet: bytes,
+        query: Query,
+        servers: tuple[str, ...],
+        client: Client,
+        last: tuple[str, ...] = (),
+        *,
+        keep: bool = True,
+    ) -> bytes | None:
+        """The reply when there is one at once; None when the client gets it later.
+
+        ``last`` are asked when ``servers`` give none; what comes from inside a container's namespace then is
+        for this client alone. ``keep``: whether a reply may be given again.
+        """
         now = self._now()
+        keep = keep and not query.subnet
         key = cache.key_of(servers, query.question, query.flags, query.dnssec_ok)
-        entry = None if query.subnet else self._cache.get(key, now)
+        entry = self._cache.get(key, now) if keep else None
         if entry is not None:
             self.counts["cached"] += 1
             if entry.refresh_due(now):
@@ -46,14 +60,17 @@ class Forwarder:
             return write_reply(query, SERVFAIL)
 
         def done(shape: ReplyShape | None) -> None:
-            client.send(self._reply(shape, query, key, client.tcp))
+            kept = keep and not (last and shape and shape.inside)
+            client.send(self._reply(shape, query, key, client.tcp, keep=kept))
 
-        if self._upstreams.ask(packet, query.question, servers, client.address, done):
+        if self._upstreams.ask(packet, query.question, servers + last, client.address, done):
             return None
         self.counts["over_limit"] += 1
         return write_reply(query, REFUSED)
 
-    def _reply(self, shape: ReplyShape | None, query: Query, key: cache.Key, tcp: bool) -> bytes:
+    def _reply(
+        self, shape: ReplyShape | None, query: Query, key: cache.Key, tcp: bool, *, keep: bool
+    ) -> bytes:
         """What an upstream's reply, or the lack of one, becomes for the client."""
         now = self._now()
         limit = TCP_SIZE if tcp else udp_limit(query)
@@ -64,7 +81,7 @@ class Forwarder:
                 return write_reply(query, SERVFAIL)
             self.counts["stale"] += 1
             return fitted(dressed(stale.packed(now), query.id, query.question, opt_record(query)), limit)
-        if not query.subnet:
+        if keep:
             self._cache.put(key, shape, now)
         reply = query.id + shape.packet[2:12] + query.question + shape.packet[shape.question_end :]
         return reply if len(reply) <= limit else fitted(reply, limit)

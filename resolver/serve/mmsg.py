@@ -177,9 +177,15 @@ class Outbox:
         self._sizes = memoryview(self._iovecs).cast("B").cast("L")
         self._packet_info = packet_info
         self._count = 0
+        self.fd = -1
+        """The socket that what is in it goes to."""
 
     def put(self, fd: int, packet: bytes, name: bytes = b"", control: bytes = b"") -> int:
         """Add one; sends when full, and returns what ``flush`` returns."""
+        if fd != self.fd:
+            if self._count:  # shared by several sockets
+                self.flush(self.fd)
+            self.fd = fd
         i, size, name_size = self._count, len(packet), self._name_size
         self._packets[i * LONGEST : i * LONGEST + size] = packet
         self._sizes[2 * i + 1] = size

@@ -22,12 +22,15 @@ from resolver.names.table import Table
 from resolver.serve import privileges, tcp, udp
 from resolver.serve.door import Door
 from resolver.serve.forward import Forwarder
+from resolver.serve.hatch import Hatch
 from resolver.serve.memory import Memory
 from resolver.serve.queries import Queries
 from resolver.serve.status import StatusSocket
 from resolver.serve.upstream import Upstreams
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from resolver.names.changes import Change
     from resolver.names.policy import UpstreamPolicy
 
@@ -49,6 +52,8 @@ class Start:
     status: int
     udp: tuple[int, ...]
     tcp: tuple[int, ...]
+    hatch: int | None = None
+    """Where sockets of other network namespaces come in, if any do."""
     uid: int | None = None
     gid: int | None = None
     log_level: str = "info"
@@ -83,6 +88,10 @@ class Process:
         self._tcp_sockets = self._sockets[len(start.udp) :]
         self._door = Door(loop, _socket(start.door), self._apply, self.stop)
         self._status = StatusSocket(loop, _socket(start.status), self.status)
+        self.hatch = Hatch(loop, self)
+        self.upstreams.inside = self.hatch.take
+        if start.hatch is not None:
+            self.hatch.listen(_socket(start.hatch))
 
     @property
     def ready(self) -> bool:
@@ -95,10 +104,19 @@ class Process:
         kinds = {socket.SOCK_DGRAM: "udp", socket.SOCK_STREAM: "tcp"}
         return [f"{kinds[s.type]} {_spell(s)}" for s in self._sockets]
 
+    def left(self, identity: str) -> None:
+        """A container is not attached any more: sockets to servers in its namespace are closed."""
+        self.upstreams.leave(identity)
+
+    def _listeners(self) -> Iterator[udp.Listener]:
+        yield from self.listeners
+        for one in self.hatch.attached.values():
+            yield from one.listeners
+
     def status(self) -> dict[str, Any]:
         """What ``resolver check --json`` prints: readiness, the engine, sizes and counters."""
         table, queries = self.table, self.queries
-        hits = sum(listener.hits for listener in self.listeners)
+        hits = sum(listener.hits for listener in self._listeners())
         engine = table.engine
         return {
             "ready": self.ready,
@@ -112,6 +130,7 @@ class Process:
             "pending": len(table.pending),
             "waiting": len(queries.waiting),
             "own": table.policy.own,
+            "attached": self.hatch.status(),
             "upstreams": list(table.policy.upstreams),
             "counters": {
                 "queries": hits + queries.counts["cold"],
@@ -170,6 +189,7 @@ class Process:
         await asyncio.sleep(0)
         for listener in self.listeners:
             listener.close()
+        self.hatch.close_listeners()
         self.upstreams.close()
         await asyncio.sleep(0)
         self.tcp.close()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from resolver.names.answer import HOLD, REFUSED, SERVFAIL, Forward, Hold, Reply, Verdict, answer
 from resolver.names.table import EVERY, Table, Touched
-from resolver.names.view import View, view_of_client
+from resolver.names.view import View, view_of_attached, view_of_client
 from resolver.serve.waiting import Waiting
 from resolver.wire.query import (
     TCP_SIZE,
@@ -65,6 +65,7 @@ class Queries:
     ) -> None:
         self._loop, self._table, self._memory, self._forwarder = loop, table, memory, forwarder
         self._views: dict[bytes, View] = {}
+        self._attached: dict[bytes, tuple[str, str]] = {}
         self._first_heard: dict[bytes, float] = {}
         self._turns: dict[tuple[bytes, ...], int] = {}
         self.waiting: Waiting[Asked] = Waiting(loop, self._decide_again)
@@ -98,6 +99,18 @@ class Queries:
                 self._memory.forget(address)
         self.waiting.look_again()
 
+    def attach(self, asker: bytes, container: str, engine: str) -> None:
+        """Questions of this asker are this container's; ``engine`` is the engine's own resolver there."""
+        self._attached[asker] = container, engine
+        self._views.pop(asker, None)
+        self._memory.forget(asker)
+
+    def detach(self, asker: bytes) -> None:
+        """It asks no more."""
+        self._attached.pop(asker, None)
+        self._views.pop(asker, None)
+        self._memory.forget(asker)
+
     def view(self, address: bytes) -> View:
         """What the client at this address may see."""
         view = self._views.get(address)
@@ -105,7 +118,10 @@ class Queries:
             if len(self._views) >= MOST_VIEWS:
                 self._views.clear()
                 self._memory.forget_all()
-            view = view_of_client(self._table, address, ours=_is_ours(address))
+            if address in self._attached:
+                view = view_of_attached(self._table, *self._attached[address])
+            else:
+                view = view_of_client(self._table, address, ours=_is_ours(address))
             self._views[address] = view
         return view
 
@@ -205,11 +221,13 @@ class Queries:
 
     def _forward(self, asked: Asked, verdict: Forward) -> bytes | None:
         self.counts["forwarded"] += 1
-        servers = verdict.servers or self._table.policy.upstreams
+        servers, last = verdict.servers or self._table.policy.upstreams, verdict.last
         if not verdict.doubtful:
-            return self._forwarder.forward(asked.packet, asked.query, servers, asked.client)
+            return self._forwarder.forward(
+                asked.packet, asked.query, servers, asked.client, last, keep=verdict.keep
+            )
         watched = _Doubting(self, asked)
-        reply = self._forwarder.forward(asked.packet, asked.query, servers, watched)
+        reply = self._forwarder.forward(asked.packet, asked.query, servers, watched, last, keep=verdict.keep)
         if reply is not None:
             watched.send(reply)
         return None

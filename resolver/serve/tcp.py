@@ -45,13 +45,17 @@ class Service:
         """In the order they were last heard, longest ago first."""
         self.per_client: dict[bytes, int] = {}
         self.queries = 0
+        self.asked: dict[bytes, int] = {}
+        """The same for each attached container, by its key."""
         self.most = min(MOST, max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2))
         self._servers: list[asyncio.Server] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    async def listen(self, sock: socket.socket) -> None:
-        """Accept connections on a bound, listening socket."""
-        self._servers.append(await self._loop.create_server(lambda: Connection(self), sock=sock))
+    async def listen(self, sock: socket.socket, asker: bytes = b"") -> asyncio.Server:
+        """Accept connections on a bound, listening socket; ``asker``: all of them are this container's."""
+        server = await self._loop.create_server(lambda: Connection(self, asker), sock=sock)
+        self._servers.append(server)
+        return server
 
     def admit(self, connection: Connection) -> bool:
         """Count a connection in; False when its client has too many already."""
@@ -108,8 +112,8 @@ class Connection(asyncio.Protocol):
     tcp = True
     body = b""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, service: Service, asker: bytes = b"") -> None:
+        self._service, self._asker = service, asker
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
         self._waiting = 0
@@ -176,6 +180,8 @@ class Connection(asyncio.Protocol):
         self._pause(self._later or self._waiting >= MOST_WAITING)
         if asked:
             self._service.queries += asked
+            if self._asker:
+                self._service.asked[self._asker] = self._service.asked.get(self._asker, 0) + asked
             self._deadline = asyncio.get_running_loop().time() + IDLE
             self._service.heard(self)
         self._close_when_done()
@@ -186,7 +192,7 @@ class Connection(asyncio.Protocol):
 
     def _one(self, packet: bytes) -> None:
         self._waiting += 1
-        answerer = _Answer(self._answered, self.address)
+        answerer = _Answer(self._answered, self._asker or self.address)
         reply = self._service.ask(packet, answerer)
         if reply is not None:
             answerer.send(reply)

@@ -46,9 +46,7 @@ class TcpExchange:
         self.used = now
         self._in = bytearray()
         self._out = bytearray()
-        self._sock = socket.socket(
-            server.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-        )
+        self._sock = owner.socket(server, socket.SOCK_STREAM)
         try:
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             failed = self._sock.connect_ex(server.tcp_address)

@@ -17,7 +17,7 @@ from resolver.serve import mmsg
 if TYPE_CHECKING:
     import asyncio
 
-    from resolver.serve.memory import Memory
+    from resolver.serve.memory import Kept, Memory
 
 MOST_TURNS: Final = 8
 """Batches read in a row before other sockets get their turn."""
@@ -50,16 +50,28 @@ class Listener(Protocol):
 
     hits: int
     """Questions answered from memory."""
+    cold: int
+    """Other ones."""
 
     def close(self) -> None:
         """Stop reading; the socket stays open for whoever else holds it."""
 
 
-def listen(loop: asyncio.AbstractEventLoop, sock: socket.socket, memory: Memory, ask: Ask) -> Listener:
-    """Answer on a bound, non-blocking UDP socket until closed."""
-    return (
-        BatchListener(loop, sock, memory, ask) if mmsg.available else PlainListener(loop, sock, memory, ask)
-    )
+def listen(
+    loop: asyncio.AbstractEventLoop, sock: socket.socket, memory: Memory, ask: Ask, asker: bytes = b""
+) -> Listener:
+    """Answer on a bound, non-blocking UDP socket until closed.
+
+    ``asker``: whoever asks here is known, wherever the question comes from (``asker_of``).
+    """
+    kind = BatchListener if mmsg.available else PlainListener
+    return kind(loop, sock, memory, ask, asker)
+
+
+def asker_of(container: str) -> bytes:
+    """What stands for the source address of questions that come from an attached container. Longer than any
+    address."""
+    return b"container " + container.encode()
 
 
 class BatchClient:
@@ -81,6 +93,19 @@ _SO_MEMINFO: Final = 55
 _MEMINFO: Final = struct.Struct("2I")
 """socket(7): octets waiting in the socket, and how many may."""
 
+_NOBODY: Final[dict[bytes, Kept]] = {b"": b""}
+"""An attached container nothing is at hand for. True in a condition, and holds no question."""
+
+_outboxes: dict[tuple[int, bool], mmsg.Outbox] = {}
+"""Shared by the sockets of attached containers: each of its own would be tens of thousands of octets."""
+
+
+def _outbox(kind: tuple[int, bool]) -> mmsg.Outbox:
+    if kind not in _outboxes:
+        _outboxes[kind] = mmsg.Outbox(kind[0], packet_info=kind[1])
+    return _outboxes[kind]
+
+
 _batches: dict[tuple[int, bool], mmsg.Batch] = {}
 """Shared by all sockets of a kind: they are drained one after the other."""
 
@@ -89,17 +114,22 @@ class BatchListener:
     """A socket drained with recvmmsg and answered with sendmmsg."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, memory: Memory, ask: Ask
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        memory: Memory,
+        ask: Ask,
+        asker: bytes = b"",
     ) -> None:
         self._loop, self._sock, self._fd = loop, sock, sock.fileno()
-        self._memory, self._ask = memory, ask
-        self.hits = self.shed = 0
+        self._memory, self._ask, self._asker = memory, ask, asker
+        self.hits = self.cold = self.shed = 0
         kind = (int(sock.family), _tells_destination(sock))
         if kind not in _batches:
             _batches[kind] = mmsg.Batch(kind[0], packet_info=kind[1])
         self._batch = _batches[kind]
         self._first, self._last = mmsg.ADDRESS[sock.family]
-        self._outbox = mmsg.Outbox(kind[0], packet_info=kind[1])
+        self._outbox = _outbox(kind) if asker else mmsg.Outbox(kind[0], packet_info=kind[1])
         self._flushing = False
         loop.add_reader(self._fd, self._drain)
 
@@ -116,12 +146,13 @@ class BatchListener:
 
     def _flush(self) -> None:
         self._flushing = False
-        self._outbox.flush(self._fd)
+        if self._outbox.fd == self._fd:  # else another socket that shares it was in between, and sent ours
+            self._outbox.flush(self._fd)
 
     def _drain(self) -> None:
         for _ in range(MOST_TURNS):
             count = self._batch.receive(self._fd)
-            if count == mmsg.SLOTS and self._pressed():
+            if count == mmsg.SLOTS and not self._asker and self._pressed():
                 self._shed(count)
             if count:
                 self._answer(count)
@@ -162,11 +193,12 @@ class BatchListener:
         )
         stride, length_at, name_size = batch.stride, batch.at, batch.name_size
         first, last = self._first, self._last
+        alone = clients.get(self._asker, _NOBODY) if self._asker else None
         hits = start = 0
         for i in range(count):
             at, name = i * size, i * name_size
             body = bodies[at : at + lengths[i * stride + length_at] - 2].tobytes()
-            known = clients.get(names[name + first : name + last].tobytes())
+            known = alone or clients.get(names[name + first : name + last].tobytes())
             reply = known.get(body) if known is not None else None
             if reply.__class__ is not bytes and reply is not None:
                 reply = reply.next()  # type: ignore[union-attr]
@@ -184,6 +216,7 @@ class BatchListener:
         if count > start:
             batch.send(self._fd, start, count - start)
         self.hits += hits
+        self.cold += count - hits
 
     def _cold(self, slot: int, body: bytes) -> bytes | None:
         """A question not at hand. The reply without its ID, or None when there is none now."""
@@ -191,7 +224,8 @@ class BatchListener:
         if batch.lengths[slot * batch.stride + batch.at] < 12:
             return None
         name, control = batch.sender(slot)
-        client = BatchClient(self, name, control, name[self._first : self._last], body)
+        address = self._asker or name[self._first : self._last]
+        client = BatchClient(self, name, control, address, body)
         reply = self._ask(batch.replies[at : at + 2].tobytes() + body, client)
         if reply is None or len(reply) > mmsg.SIZE:
             if reply is not None:
@@ -227,10 +261,15 @@ class PlainListener:
     """A socket read and answered one datagram at a time, several in a row."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, memory: Memory, ask: Ask
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        memory: Memory,
+        ask: Ask,
+        asker: bytes = b"",
     ) -> None:
-        self._loop, self._sock, self._memory, self._ask = loop, sock, memory, ask
-        self.hits = 0
+        self._loop, self._sock, self._memory, self._ask, self._asker = loop, sock, memory, ask, asker
+        self.hits = self.cold = 0
         loop.add_reader(sock.fileno(), self._drain)
 
     def close(self) -> None:
@@ -246,9 +285,11 @@ class PlainListener:
                 continue  # an ICMP error about an earlier reply; it is told once
             if len(packet) < 12:
                 continue
-            address = socket.inet_pton(self._sock.family, to[0].partition("%")[0])
+            address = self._asker or socket.inet_pton(self._sock.family, to[0].partition("%")[0])
             client = PlainClient(self._sock, to, ancillary, address, packet[2:])
+            hits = self.hits
             reply = self._at_hand(client) or self._ask(packet, client)
+            self.cold += self.hits == hits
             if reply:
                 client.send(packet[:2] + reply[2:])
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import socket
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -99,6 +100,8 @@ class Upstreams:
         self.routes = Routes(policy)
         self.limits = limits
         self.open: set[UdpExchange | TcpExchange] = set()
+        self.inside: Callable[[str, socket.SocketKind], socket.socket] | None = None
+        """Gives a socket in the network namespace of an attached container; raises OSError."""
         self._loop = loop
         self._idents = Idents()
         self._batch = Batch(loop, self)
@@ -149,6 +152,18 @@ class Upstreams:
         """How many questions are under way."""
         return len(self._flights)
 
+    def socket(self, server: Server, kind: socket.SocketKind) -> socket.socket:
+        """A socket to ask this server with, not connected yet. Raises OSError."""
+        if not server.inside:
+            return socket.socket(server.family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        if self.inside is None:
+            raise OSError(errno.ENETDOWN, "no container is attached")
+        return self.inside(server.inside, kind)
+
+    def leave(self, container: str) -> None:
+        """A container is not attached any more: servers inside it cannot be asked."""
+        self.routes.leave(container)
+
     def forget(self) -> None:
         """The list of upstreams changed: drop what is known of servers; exchanges under way are finished."""
         self.routes.forget()
@@ -194,7 +209,7 @@ class Upstreams:
             flight.truncated = shape
             self._ask_over_tcp(flight, server, now)
         else:
-            self._finish(flight, shape)
+            self._finish(flight, shape._replace(inside=True) if server.inside else shape)
 
     def unreachable(self, exchange: UdpExchange, failure: int) -> None:
         """The kernel says that nobody listens there (ICMP), or that it cannot send there.

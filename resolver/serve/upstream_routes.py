@@ -30,8 +30,9 @@ REVIEW: Final = 1.0
 """Seconds between two looks at the order of a list."""
 REMEASURE: Final = 10.0
 """Seconds after which ``fastest`` asks a slower server again how fast it is."""
-MOST_ROUTES: Final = 256
-"""Lists remembered: there is one for all containers, and one per different ``--dns``."""
+MOST_ROUTES: Final = 4096
+"""Lists remembered: there is one for all containers, one per different ``--dns``, and two per attached
+container."""
 
 Order = tuple[Server, ...]
 
@@ -73,6 +74,13 @@ class Routes:
             server.forget()
         self._servers.clear()
         self._routes.clear()
+
+    def leave(self, container: str) -> None:
+        """The servers asked from inside this container are gone with it."""
+        for servers in [s for s in self._routes if any(spec.endswith(f"@{container}") for spec in s)]:
+            del self._routes[servers]
+        for spec in [s for s, server in self._servers.items() if server.inside == container]:
+            self._servers.pop(spec).forget()
 
     def status(self) -> dict[str, object]:
         """Per server, for people."""

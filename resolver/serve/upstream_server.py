@@ -35,6 +35,7 @@ class Server:
         "failures",
         "family",
         "forgotten",
+        "inside",
         "measured",
         "p95",
         "patience",
@@ -51,7 +52,9 @@ class Server:
 
     def __init__(self, spec: str) -> None:
         self.spec = spec
-        self.family, self.udp_address, self.tcp_address = addresses_of(spec)
+        address, _, self.inside = spec.partition("@")
+        """The attached container from whose network namespace it is asked; empty for ours."""
+        self.family, self.udp_address, self.tcp_address = addresses_of(address)
         self.sockets: list[UdpExchange | None] = [None] * POOL
         """In use; one that was retired is in nobody's list any more."""
         self.tcp: TcpExchange | None = None

@@ -14,7 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +24,7 @@ from resolver.names.changes import Change, write
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from resolver.watch.attach.hatch import Hatch
     from resolver.watch.sockets import Sockets
 
 NOBODY: Final = 65534
@@ -53,13 +54,15 @@ class Child:
         log_format: str = "text",
         cache_size: int | None = None,
         upstream_policy: str = "ordered",
+        hatch: Hatch | None = None,
         module: str = "resolver.serve",
     ) -> None:
-        """``picture`` gives everything a new child has to be told. ``module`` is what is run (``python
-        -m``)."""
+        """``picture`` gives everything a new child has to be told. ``hatch`` is for sockets of other network
+        namespaces. ``module`` is what is run (``python -m``)."""
         self._sockets, self._picture, self._module = sockets, picture, module
         self._options: dict[str, object] = {"upstream_policy": upstream_policy}
         self._options |= {} if cache_size is None else {"cache_size": cache_size}
+        self._hatch = hatch
         self._log_level, self._log_format = log_level, log_format
         self._loop = asyncio.get_running_loop()
         self._process: subprocess.Popen[bytes] | None = None
@@ -84,8 +87,8 @@ class Child:
         """Start it and tell it everything."""
         self._again = None
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with theirs:
-            self._process = self._spawn(theirs)
+        with theirs, self._hatch.open() if self._hatch else nullcontext() as hatch:
+            self._process = self._spawn(theirs, hatch)
         ours.setblocking(False)
         self._door, self._born = ours, self._loop.time()
         self._loop.add_reader(ours.fileno(), self._ended)
@@ -125,7 +128,7 @@ class Child:
             _tell(process, signal.SIGKILL)
             await _gone(process, GRACE)
 
-    def _spawn(self, door: socket.socket) -> subprocess.Popen[bytes]:
+    def _spawn(self, door: socket.socket, hatch: socket.socket | None) -> subprocess.Popen[bytes]:
         """A process group of its own: Ctrl-C at the terminal is for us, and we tell the child."""
         assert self._sockets.status is not None
         passed = {
@@ -133,6 +136,7 @@ class Child:
             "status": self._sockets.status.fileno(),
             "udp": [sock.fileno() for sock in self._sockets.udp],
             "tcp": [sock.fileno() for sock in self._sockets.tcp],
+            "hatch": hatch.fileno() if hatch else None,
             "uid": NOBODY if os.geteuid() == 0 else None,
             "gid": NOBODY if os.geteuid() == 0 else None,
             "log_level": self._log_level,
@@ -144,6 +148,7 @@ class Child:
             passed["status"],
             *self._fds(self._sockets.udp),
             *self._fds(self._sockets.tcp),
+            *self._fds([hatch] if hatch else []),
         ]
         # The child inherits the mask and lifts it when it has its handler: a signal before that must wait.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from resolver.watch.book import Book
+    from resolver.watch.containers import Json
     from resolver.watch.find import Place
 
 THREADS: Final = 8
@@ -43,15 +44,17 @@ class Follower:
         book: Book,
         tell: Callable[[Iterable[Change]], None],
         pictured: Callable[[], None],
+        seen: Callable[[Json], None] | None = None,
     ) -> None:
-        """``places`` says where to look for the engine, anew for each attempt."""
+        """``places`` says where to look for the engine, anew for each attempt. ``seen`` gets each container
+        as the engine shows it."""
         self.book, self.tell = book, tell
         self.picture = Picture()
         self.running = Running()
         self.last: Event | None = None
         """The newest event heard."""
         self.workers = Workers(THREADS)
-        self._places, self._pictured = places, pictured
+        self._places, self._pictured, self.seen = places, pictured, seen
         self._failures, self._lost_at, self._why = 0, 0.0, ""
 
     async def run(self) -> None:

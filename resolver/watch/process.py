@@ -15,13 +15,14 @@ from resolver.names.changes import BadChange, Change, Sync, read
 from resolver.names.model import Network, Sandbox
 from resolver.names.policy import Policy
 from resolver.settings import Settings, SettingsError
+from resolver.watch import control
 from resolver.watch.book import Book
 from resolver.watch.capabilities import CannotDropRoot, may_drop_root
 from resolver.watch.child import Child
 from resolver.watch.find import places
 from resolver.watch.own import mounted_container, named, own_addresses, own_container
 from resolver.watch.sockets import CannotListen, Sockets, open_sockets
-from resolver.watch.takeover import RENEWAL, Nftables, TakeOver, TakeOverFailed
+from resolver.watch.takeover import RENEWAL, TakeOver, TakeOverFailed
 from resolver.watch.upstreams import (
     PROC_TCP,
     PROC_UDP,
@@ -36,6 +37,8 @@ from resolver.watch.upstreams import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from resolver.watch.attach.attacher import Attacher
 
 LOOK_AT_RESOLV_CONF: Final = 1.0
 """Seconds between looks at whether /etc/resolv.conf was changed: one system call."""
@@ -60,9 +63,7 @@ def run(settings: Settings, reload: Callable[[], Settings] | None = None) -> int
         if settings.changes:
             load_changes(settings.changes, book)
         sockets = open_sockets(settings.listen, take_over=settings.take_over, workers=settings.workers)
-        take_over = TakeOver(Nftables(), *sockets[0].redirected) if settings.take_over else None
-        if take_over:
-            take_over.prepare()
+        take_over = TakeOver.begun(*sockets[0].redirected) if settings.take_over else None
         return asyncio.run(_serve(settings, reload, book, sockets, take_over))
     except BadChanges as error:
         log.error("%s", error)
@@ -118,6 +119,9 @@ class Watch:
         take_over: TakeOver | None,
     ) -> None:
         self.settings, self.book = settings, book
+        self._loop = asyncio.get_running_loop()
+        self._attacher = self._attaching(len(sockets)) if settings.attach else None
+        hatches = self._attacher.hatches if self._attacher else [None] * len(sockets)
         self.children = [
             Child(
                 each,
@@ -126,12 +130,12 @@ class Watch:
                 log_format=settings.log_format,
                 cache_size=settings.cache_size,
                 upstream_policy=settings.upstream_policy,
+                hatch=hatch,
             )
-            for each in sockets
+            for each, hatch in zip(sockets, hatches, strict=True)
         ]
         self._redirected = sockets[0].redirected
         self._reload, self._take_over = reload, take_over
-        self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
         self._resolv_conf = Watched()
         self._mounted = mounted_container()
@@ -150,6 +154,9 @@ class Watch:
         self._begin(self._watch_resolv_conf())
         if self._take_over:
             self._begin(self._renew(self._take_over))
+        if self._attacher:
+            self._begin(self._attacher.renew())
+            self._begin(control.serve(self._attacher, self.settings.listen[0]))
         if not self.settings.changes:
             self._begin(self._follow())
         await self._stopped.wait()
@@ -162,6 +169,8 @@ class Watch:
         news = [change for change in changes if self.book.note(change)]
         if any(isinstance(change, Sandbox | Network) for change in news):
             self._policy_soon()
+        if self._attacher:
+            self._attacher.heard(news)
         if not self.book.pictured:
             news = [change for change in news if not isinstance(change, Sandbox | Network)]
         if news:
@@ -192,9 +201,13 @@ class Watch:
             task.cancel()
         if self._take_over:
             self._take_over.release()
+        if self._attacher:
+            self._attacher.release()
         await asyncio.gather(*(child.stop() for child in self.children))
         if self._take_over:
             self._take_over.remove()
+        if self._attacher:
+            await self._attacher.close()
         with suppress(asyncio.CancelledError):
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -205,19 +218,36 @@ class Watch:
         def candidates() -> object:
             return places(self.settings.engine, os.environ, Path.home())
 
-        await Follower(candidates, self.book, self.tell, self._pictured).run()  # type: ignore[arg-type]
+        seen = self._attacher.seen if self._attacher else None
+        await Follower(candidates, self.book, self.tell, self._pictured, seen).run()  # type: ignore[arg-type]
 
     def _pictured(self) -> None:
         self.book.pictured = True
         self.book.note(self._policy())
         self._tell_children(self.book.picture())
 
+    def _ready(self) -> bool:
+        """Whether there are names, and somebody to answer."""
+        return self.book.pictured and all(child.steady for child in self.children)
+
+    def _attaching(self, workers: int) -> Attacher:
+        """Loaded where it is wanted only."""
+        from resolver.watch.attach.attacher import Attacher  # noqa: PLC0415
+
+        return Attacher(
+            self.settings.attach,
+            self.settings.release_after,
+            workers,
+            ready=self._ready,
+            fall_back=self.settings.fall_back_to_engine,
+        )
+
     async def _renew(self, take_over: TakeOver) -> None:
         """Only while there are names and somebody to answer: otherwise Docker's own resolver is the better
         one."""
         said = ""
         while True:
-            if self.book.pictured and all(child.steady for child in self.children):
+            if self._ready():
                 try:
                     take_over.renew()
                     said = ""
@@ -306,6 +336,8 @@ class Watch:
 
     def _apply(self, fresh: Settings) -> None:
         self.settings, changed = self.settings.after_reload(fresh)
+        if self._attacher and self.settings.attach != self._attacher.selectors:
+            self._attacher.choose(self.settings.attach)
         if changed:
             log.warning("these settings change at the next start: %s", ", ".join(changed))
         logging.getLogger().setLevel(self.settings.log_level.upper())

@@ -280,6 +280,8 @@ class Session:
                 sandbox = withdrawn(sandbox, step.network)
         coming = self._book.pending.get(sandbox.id)
         self._tell([sandbox])
+        if self._follower.seen:
+            self._follower.seen(body)
         if coming and self._inspections.stale("container", sandbox.id):
             self._still_coming(coming, sandbox)
         for endpoint in sandbox.endpoints:

@@ -74,11 +74,11 @@ def _open(
 ) -> None:
     """One worker's sockets; ``redirected`` are the take-over's ports of the first one, 0 for it to choose."""
     for one in listen:
-        sockets.udp.append(_bind(one, socket.SOCK_DGRAM, reuse=reuse))
-        sockets.tcp.append(_bind(one, socket.SOCK_STREAM, reuse=reuse))
+        sockets.udp.append(bind(one, socket.SOCK_DGRAM, reuse=reuse))
+        sockets.tcp.append(bind(one, socket.SOCK_STREAM, reuse=reuse))
     if redirected is not None:
-        sockets.udp.append(_bind(Listen(ENGINES_OWN, redirected[0]), socket.SOCK_DGRAM, reuse=reuse))
-        sockets.tcp.append(_bind(Listen(ENGINES_OWN, redirected[1]), socket.SOCK_STREAM, reuse=reuse))
+        sockets.udp.append(bind(Listen(ENGINES_OWN, redirected[0]), socket.SOCK_DGRAM, reuse=reuse))
+        sockets.tcp.append(bind(Listen(ENGINES_OWN, redirected[1]), socket.SOCK_STREAM, reuse=reuse))
         sockets.redirected = sockets.udp[-1].getsockname()[1], sockets.tcp[-1].getsockname()[1]
 
 
@@ -87,8 +87,10 @@ def status_name(listen: Listen) -> str:
     return f"\0resolver/{listen}"
 
 
-def _bind(listen: Listen, kind: socket.SocketKind, *, reuse: bool = False) -> socket.socket:
-    """Not with SO_REUSEADDR on UDP: there it would let two processes share a port, and each lose what the
+def bind(listen: Listen, kind: socket.SocketKind, *, reuse: bool = False) -> socket.socket:
+    """A socket that answers, in the network namespace of this thread. Raises CannotListen.
+
+    Not with SO_REUSEADDR on UDP: there it would let two processes share a port, and each lose what the
     other gets. ``reuse`` shares it on purpose, among processes of one user."""
     family = socket.AF_INET6 if ":" in listen.address else socket.AF_INET
     try:

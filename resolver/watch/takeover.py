@@ -13,11 +13,10 @@ short and belongs to whoever took it, so there the ordinary translation is right
 
 from __future__ import annotations
 
-import ctypes
-import ctypes.util
 from contextlib import suppress
-from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
+
+from resolver.watch.nftables import NetAdminMissing, Nftables, NftablesError
 
 LIFE: Final = 6
 """Seconds the redirect lives when it is not renewed."""
@@ -62,13 +61,6 @@ delete table ip resolver
 """
 
 
-_NEEDS_NET_ADMIN: Final = (
-    "--take-over needs the capability NET_ADMIN in this network namespace; "
-    "give it with --cap-add NET_ADMIN (Compose: cap_add: [NET_ADMIN])"
-)
-_CAP_NET_ADMIN: Final = 12
-
-
 class TakeOverFailed(Exception):
     """The redirect could not be set; the text says what to do."""
 
@@ -76,55 +68,8 @@ class TakeOverFailed(Exception):
 class Rules(Protocol):
     """What runs nft commands."""
 
-    def run(self, commands: str) -> None:
-        """All of them or none. Raises TakeOverFailed."""
-
-
-class Nftables:
-    """libnftables, through ctypes: no program is started, and a renewal costs half a millisecond."""
-
-    def __init__(self) -> None:
-        """Raises TakeOverFailed without the library, or without the capability: the library would write a
-        line of its own on stderr."""
-        if not _has_net_admin():
-            raise TakeOverFailed(_NEEDS_NET_ADMIN)
-        try:
-            self._library = ctypes.CDLL(ctypes.util.find_library("nftables") or "libnftables.so.1")
-        except OSError:
-            raise TakeOverFailed(
-                "--take-over needs the library libnftables.so.1; install it "
-                "(Debian, Ubuntu: libnftables1; Alpine: nftables)"
-            ) from None
-        self._library.nft_ctx_new.restype = ctypes.c_void_p
-        self._library.nft_ctx_new.argtypes = [ctypes.c_uint32]
-        self._library.nft_ctx_get_error_buffer.restype = ctypes.c_char_p
-        for name in ("nft_ctx_get_error_buffer", "nft_ctx_buffer_error", "nft_ctx_buffer_output"):
-            getattr(self._library, name).argtypes = [ctypes.c_void_p]
-        self._library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
-        self._context = self._library.nft_ctx_new(0)
-        if not self._context:
-            raise TakeOverFailed("--take-over: libnftables could not be started")
-        self._library.nft_ctx_buffer_error(self._context)
-        self._library.nft_ctx_buffer_output(self._context)
-
-    def run(self, commands: str) -> None:
-        """All of them or none. Raises TakeOverFailed."""
-        if self._library.nft_run_cmd_from_buffer(self._context, commands.encode()) == 0:
-            return
-        said: bytes = self._library.nft_ctx_get_error_buffer(self._context) or b""
-        why = said.decode(errors="replace").strip().partition("\n")[0].removeprefix("Error: ")
-        if "not permitted" in why or "ermission denied" in why:
-            raise TakeOverFailed(_NEEDS_NET_ADMIN)
-        raise TakeOverFailed(f"--take-over: nftables refused: {why or 'no reason given'}")
-
-
-def _has_net_admin() -> bool:
-    """Whether this process has the capability; where that cannot be read, the library will tell."""
-    with suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("CapEff:"):
-                return bool(int(line.split()[1], 16) >> _CAP_NET_ADMIN & 1)
-    return True
+    def run(self, commands: str) -> str:
+        """All of them or none; what they print. Raises NftablesError."""
 
 
 class TakeOver:
@@ -134,10 +79,21 @@ class TakeOver:
         """``udp`` and ``tcp`` are the ports our sockets have on 127.0.0.11."""
         self._rules, self._udp, self._tcp = rules, udp, tcp
 
+    @classmethod
+    def begun(cls, udp: int, tcp: int) -> Self:
+        """With our table in place. Raises TakeOverFailed without the library, or without the capability."""
+        try:
+            rules = Nftables()
+        except NftablesError as error:
+            raise _failed(error) from None
+        take_over = cls(rules, udp, tcp)
+        take_over.prepare()
+        return take_over
+
     def prepare(self) -> None:
         """Put our table in place of whatever an earlier run left; it takes nothing over yet. Raises
         TakeOverFailed."""
-        self._rules.run(_TABLE.format(udp=self._udp, tcp=self._tcp))
+        self._run(_TABLE.format(udp=self._udp, tcp=self._tcp))
 
     def renew(self) -> None:
         """Receive for ``LIFE`` seconds from now; put the table back should somebody have removed it.
@@ -145,17 +101,28 @@ class TakeOver:
         Raises TakeOverFailed.
         """
         try:
-            self._rules.run(_RENEW.format(life=LIFE))
+            self._run(_RENEW.format(life=LIFE))
         except TakeOverFailed:
             self.prepare()
-            self._rules.run(_RENEW.format(life=LIFE))
+            self._run(_RENEW.format(life=LIFE))
 
     def release(self) -> None:
         """Take no new questions; replies to those taken still find their way."""
         with suppress(TakeOverFailed):
-            self._rules.run(_RELEASE.format(life=LIFE))
+            self._run(_RELEASE.format(life=LIFE))
 
     def remove(self) -> None:
         """Leave nothing behind."""
         with suppress(TakeOverFailed):
-            self._rules.run(_REMOVE)
+            self._run(_REMOVE)
+
+    def _run(self, commands: str) -> None:
+        try:
+            self._rules.run(commands)
+        except NftablesError as error:
+            raise _failed(error) from None
+
+
+def _failed(error: NftablesError) -> TakeOverFailed:
+    advice = "; give it with --cap-add NET_ADMIN (Compose: cap_add: [NET_ADMIN])"
+    return TakeOverFailed(f"--take-over: {error}{advice if isinstance(error, NetAdminMissing) else ''}")

@@ -79,6 +79,8 @@ class ReplyShape(NamedTuple):
     """NXDOMAIN or NODATA."""
     opt: int
     """Offset of the OPT record, 0 for none."""
+    inside: bool = False
+    """Whether it comes from a server that was asked from inside an attached container."""
 
     @property
     def flags(self) -> int:

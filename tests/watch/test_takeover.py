@@ -1,6 +1,8 @@
 import pytest
 
-from resolver.watch.takeover import Nftables, TakeOver, TakeOverFailed
+from resolver.watch import nftables
+from resolver.watch.nftables import NftablesError
+from resolver.watch.takeover import TakeOver, TakeOverFailed
 
 
 class Recorded:
@@ -10,11 +12,12 @@ class Recorded:
         self.runs: list[str] = []
         self.failing = 0
 
-    def run(self, commands: str) -> None:
+    def run(self, commands: str) -> str:
         self.runs.append(commands)
         if self.failing:
             self.failing -= 1
-            raise TakeOverFailed("no")
+            raise NftablesError("no")
+        return ""
 
 
 def test_nothing_is_taken_over_before_the_first_renewal() -> None:
@@ -69,13 +72,17 @@ def test_every_command_names_our_own_table() -> None:
 
 
 def test_a_missing_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resolver.watch.takeover._has_net_admin", lambda: True)
-    monkeypatch.setattr("ctypes.util.find_library", lambda name: f"lib{name}-that-is-not-there.so")
+    def nowhere(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr(nftables, "_loaded", [])
+    monkeypatch.setattr(nftables, "has_net_admin", lambda: True)
+    monkeypatch.setattr("ctypes.CDLL", nowhere)
     with pytest.raises(TakeOverFailed, match="libnftables1"):
-        Nftables()
+        TakeOver.begun(1, 2)
 
 
 def test_without_the_capability_it_says_how_to_give_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resolver.watch.takeover._has_net_admin", lambda: False)
+    monkeypatch.setattr(nftables, "has_net_admin", lambda: False)
     with pytest.raises(TakeOverFailed, match="--cap-add NET_ADMIN"):
-        Nftables()
+        TakeOver.begun(1, 2)

@@ -1,0 +1,348 @@
+"""Whom we answer in: decided from what the engine says, done in a thread, renewed on the loop.
+
+A container is attached to when it runs and is wanted; attached anew when its namespace or its nameservers are
+others; let go when it ends, or when somebody says so. Nothing here waits for anything in the way of events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from resolver.names.changes import Gone
+from resolver.names.model import Sandbox
+from resolver.watch.attach.attachment import (
+    SPARE_TCP,
+    SPARE_UDP,
+    AlreadyAnswered,
+    Attachment,
+    clean,
+    open_in,
+)
+from resolver.watch.attach.candidate import Candidate, obstacle, read_candidate, wanted
+from resolver.watch.attach.hatch import Hatch
+from resolver.watch.attach.namespace import CannotEnter, look_inside
+from resolver.watch.containers import STOPPED
+from resolver.watch.workers import Workers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from resolver.names.changes import Change
+
+LINGER: Final = 5.0
+"""Seconds that sockets stay open after a container was let go: replies under way still find their way."""
+RETRY: Final = 1.0
+"""Seconds until a container is looked at again in which another resolver answered, or that was just being
+started."""
+THREADS: Final = 4
+RENEWALS: Final = 3
+"""Renewals in the life of an element: two may fail."""
+
+_Result = TypeVar("_Result")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Case:
+    """One container: what is known, what was said about it, and what came of it."""
+
+    candidate: Candidate
+    said: bool | None = None
+    """What a person said with ``resolver attach`` or ``detach``, which counts most."""
+    attachment: Attachment | None = None
+    why: str = ""
+    """Why it is not attached to although it is wanted."""
+    cleaned: bool = False
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Attacher:
+    """All containers, attached or not."""
+
+    def __init__(
+        self,
+        selectors: Sequence[str],
+        life: float,
+        workers: int,
+        *,
+        ready: Callable[[], bool],
+        fall_back: bool,
+    ) -> None:
+        """``life`` is how long a redirect outlives us, in seconds; ``ready`` whether there are names, and
+        somebody to answer."""
+        self.selectors, self._life, self._ready, self._fall_back = tuple(selectors), life, ready, fall_back
+        self.hatches = [Hatch(self.opened, self.more) for _ in range(workers)]
+        self.cases: dict[str, Case] = {}
+        self._loop = asyncio.get_running_loop()
+        self._threads = Workers(THREADS)
+        """They enter namespaces; most of that time the kernel waits for packets on their way through rules."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    # What the engine says
+
+    def seen(self, body: Mapping[str, Any]) -> None:
+        """An inspect came in."""
+        candidate = read_candidate(body)
+        case = self.cases.get(candidate.id)
+        if case is None:
+            case = self.cases[candidate.id] = Case(candidate)
+        case.candidate = candidate
+        self._settle(case)
+
+    def heard(self, changes: Iterable[Change]) -> None:
+        """What became of containers, as the door is told."""
+        for change in changes:
+            if isinstance(change, Gone) and change.kind == "container":
+                self._gone(change.id)
+            elif isinstance(change, Sandbox) and change.state in STOPPED:
+                self._ended(change.id)
+
+    def _ended(self, identity: str) -> None:
+        """A container has stopped; it may come again."""
+        if (case := self.cases.get(identity)) and case.candidate.pid:
+            case.candidate = _stopped(case.candidate)
+            self._settle(case)
+
+    def _gone(self, identity: str) -> None:
+        """A container is no more."""
+        if case := self.cases.pop(identity, None):
+            case.candidate = _stopped(case.candidate)
+            self._settle(case)
+
+    # What people say
+
+    def choose(self, selectors: Sequence[str]) -> None:
+        """Other selectors from now on."""
+        self.selectors = tuple(selectors)
+        for case in self.cases.values():
+            self._settle(case)
+
+    def say(self, name: str, attach: bool | None) -> Case | None:
+        """Attach to this container or let it go, whatever the selectors say; None when there is none, or not
+        one, of that name."""
+        case = self.named(name)
+        if case is not None:
+            case.said = attach
+            self._settle(case)
+        return case
+
+    def named(self, name: str) -> Case | None:
+        """By name, id, or the beginning of an id where only one begins so."""
+        for case in self.cases.values():
+            if name in (case.candidate.name, case.candidate.id):
+                return case
+        begins = [c for c in self.cases.values() if len(name) >= 4 and c.candidate.id.startswith(name)]
+        return begins[0] if len(begins) == 1 else None
+
+    async def settled(self, case: Case) -> None:
+        """Wait until what was said about a container is done."""
+        async with case.turn:
+            return
+
+    # Doing it
+
+    def wants(self, case: Case) -> bool:
+        """Whether it should be attached to, as things are."""
+        if self._stopping or obstacle(case.candidate):
+            return False
+        return wanted(case.candidate, self.selectors) if case.said is None else case.said
+
+    def _settle(self, case: Case) -> None:
+        task = self._loop.create_task(self._settling(case))
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("a container could not be attached to", exc_info=error)
+
+    async def _settling(self, case: Case) -> None:
+        async with case.turn:
+            name = case.candidate.name
+            if not self.wants(case):
+                case.why = obstacle(case.candidate)
+                await self._let_go(case)
+                await self._clean(case)
+                return
+            try:
+                if case.attachment and not await self._run(_is_another, case.attachment, case.candidate):
+                    return
+                await self._let_go(case)
+                case.attachment = await self._run(open_in, case.candidate.pid, case.candidate.id)
+            except AlreadyAnswered as error:
+                self._failed(case, str(error))
+                self._loop.call_later(RETRY, self._settle, case)
+                return
+            except CannotEnter as error:
+                self._failed(case, str(error))
+                return
+            case.why, case.cleaned = "", True
+            self._hand(case)
+            if self._ready():
+                case.attachment.renew(self._life)
+            servers = ",".join(case.attachment.nameservers)
+            log.info("attached", extra={"container": name, "nameservers": servers})
+
+    async def _let_go(self, case: Case) -> None:
+        """Take no more; close when replies under way have left. The container's own resolver answers from the
+        first datagram on."""
+        attachment, case.attachment = case.attachment, None
+        if attachment is None:
+            return
+        attachment.release()
+        log.info("detached", extra={"container": case.candidate.name})
+        if case.candidate.pid and not self._stopping:
+            task = self._loop.create_task(self._close_later(case.candidate.id, attachment))
+            self._tasks.add(task)
+            task.add_done_callback(self._done)
+        else:
+            await self._close(case.candidate.id, attachment)
+
+    async def _close_later(self, identity: str, attachment: Attachment) -> None:
+        await asyncio.sleep(LINGER)
+        await self._close(identity, attachment)
+
+    async def _close(self, identity: str, attachment: Attachment) -> None:
+        case = self.cases.get(identity)
+        if case is None or case.attachment is None:
+            self._hatch(identity).send({"detached": identity})
+            await self._run(attachment.remove)
+        attachment.close()
+
+    async def _clean(self, case: Case) -> None:
+        """Once for each container we are not attached to: what a resolver that was killed left there."""
+        if case.cleaned or not case.candidate.pid or obstacle(case.candidate) or self._stopping:
+            return
+        case.cleaned = True
+        try:
+            if await self._run(clean, case.candidate.pid, case.candidate.id):
+                log.info("removed what an earlier run left", extra={"container": case.candidate.name})
+        except CannotEnter as error:
+            log.debug("%s was not looked at: %s", case.candidate.name, error)
+
+    def _failed(self, case: Case, why: str) -> None:
+        if why != case.why:
+            log.warning("%s is not attached: %s", case.candidate.name, why)
+        case.why = why
+
+    def _run(self, function: Callable[..., _Result], *arguments: Any) -> asyncio.Future[_Result]:
+        return self._threads.submit(function, *arguments)
+
+    # The answering processes
+
+    def _hatch(self, identity: str) -> Hatch:
+        """The one that answers in this container, of several."""
+        return self.hatches[int(identity[:8] or "0", 16) % len(self.hatches)]
+
+    def opened(self, hatch: Hatch) -> None:
+        """A new answering process has to be told everything."""
+        for case in self.cases.values():
+            if case.attachment and self._hatch(case.candidate.id) is hatch:
+                self._hand(case)
+
+    def _hand(self, case: Case) -> None:
+        attachment, identity = case.attachment, case.candidate.id
+        assert attachment is not None
+        message = {
+            "attached": identity,
+            "engine": attachment.engine if self._fall_back else "",
+            "udp": len(attachment.udp),
+            "tcp": len(attachment.tcp),
+        }
+        self._hatch(identity).send(message, (*attachment.udp, *attachment.tcp))
+        self._spare(case, SPARE_UDP, SPARE_TCP)
+
+    def more(self, hatch: Hatch, identity: str, kind: str) -> None:
+        """The answering process needs one more socket in a namespace."""
+        if (case := self.cases.get(identity)) and case.attachment:
+            self._spare(case, int(kind == "udp"), int(kind == "tcp"))
+
+    def _spare(self, case: Case, udp: int, tcp: int) -> None:
+        task = self._loop.create_task(self._sparing(case, udp, tcp))
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    async def _sparing(self, case: Case, udp: int, tcp: int) -> None:
+        attachment = case.attachment
+        if attachment is None:
+            return
+        kinds = (socket.SOCK_DGRAM,) * udp + (socket.SOCK_STREAM,) * tcp
+        made: list[socket.socket] = []
+        try:
+            for kind in kinds:
+                made.append(await self._run(attachment.spare, kind, socket.AF_INET))
+            message = {"spare": case.candidate.id, "udp": udp, "tcp": tcp}
+            self._hatch(case.candidate.id).send(message, made)
+        except (CannotEnter, OSError) as error:
+            log.debug("no socket in the namespace of %s: %s", case.candidate.name, error)
+        finally:
+            for sock in made:
+                sock.close()
+
+    # Life
+
+    async def renew(self) -> None:
+        """Until cancelled: say that we are there, while there are names and somebody to answer."""
+        while True:
+            if self._ready():
+                for case in list(self.cases.values()):
+                    if case.attachment and not case.attachment.renew(self._life):
+                        await self._put_back(case)
+            await asyncio.sleep(self._life / RENEWALS if self._ready() else 0.05)
+
+    async def _put_back(self, case: Case) -> None:
+        """Our table is gone: somebody flushed the rules, or the container has just ended."""
+        async with case.turn:
+            attachment = case.attachment
+            if attachment is None:
+                return
+            try:
+                await self._run(attachment.put_back)
+                attachment.renew(self._life)
+                case.why = ""
+            except CannotEnter as error:
+                self._failed(case, str(error))
+
+    def release(self) -> None:
+        """Let go of every container, at once; sockets stay open for what they have taken in until
+        ``close``."""
+        self._stopping = True
+        for case in self.cases.values():
+            if case.attachment:
+                case.attachment.release()
+
+    async def close(self) -> None:
+        """Remove what is ours everywhere."""
+        for task in list(self._tasks):
+            task.cancel()
+        leaving = []
+        for case in self.cases.values():
+            if case.attachment:
+                leaving.append((case.attachment, self._run(case.attachment.remove)))
+        for attachment, removed in leaving:
+            await removed
+            attachment.close()
+        for hatch in self.hatches:
+            hatch.close()
+        self._threads.close()
+
+
+def _is_another(attachment: Attachment, candidate: Candidate) -> bool:
+    """Whether the container's namespace or its nameservers are others than those we answer in."""
+    inside = look_inside(candidate.pid, candidate.id)
+    try:
+        return inside.identity != attachment.inside.identity or not attachment.serves(inside)
+    finally:
+        inside.close()
+
+
+def _stopped(candidate: Candidate) -> Candidate:
+    return Candidate(candidate.id, candidate.name, 0, candidate.networks, candidate.labels, candidate.mode)

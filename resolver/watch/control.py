@@ -1,0 +1,105 @@
+"""``resolver attach``, ``detach`` and ``attached`` as the running resolver hears them: one line of JSON each
+way, on an abstract unix socket of its network namespace.
+
+Such a socket has no owner and no permissions, so each caller is asked for his: root, or whoever we run as.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import socket
+import struct
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from resolver.settings import Listen
+    from resolver.watch.attach.attacher import Attacher, Case
+
+PATIENCE: Final = 10.0
+"""Seconds a command may take: a container is attached to in some 20 ms, several one after the other."""
+_LONGEST: Final = 1 << 12
+_CREDENTIALS: Final = struct.Struct("3i")
+"""SO_PEERCRED, unix(7): process, user, group."""
+
+log = logging.getLogger(__name__)
+
+
+def control_name(listen: Listen) -> str:
+    """The abstract name of the control socket of a resolver whose first address this is."""
+    return f"\0resolver/{listen}/attach"
+
+
+async def serve(attacher: Attacher, listen: Listen) -> None:
+    """Answer commands until cancelled."""
+
+    async def called(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                said = await _answer(attacher, reader, writer)
+                writer.write(json.dumps(said).encode() + b"\n")
+                await writer.drain()
+        except (OSError, TimeoutError, ValueError):
+            log.debug("a command could not be answered", exc_info=True)
+        finally:
+            writer.close()
+
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        sock.bind(control_name(listen))
+    except OSError as error:
+        sock.close()
+        log.warning("resolver attach and detach will not work: another resolver hears them (%s)", error)
+        return
+    server = await asyncio.start_unix_server(called, sock=sock, limit=_LONGEST)
+    async with server:
+        await server.serve_forever()
+
+
+async def _answer(
+    attacher: Attacher, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> dict[str, Any]:
+    if not _may(writer.get_extra_info("socket")):
+        return {"error": "only root may ask this"}
+    said = json.loads(await reader.readline() or b"{}")
+    command, name = said.get("command"), str(said.get("container", ""))
+    if command == "attached":
+        return {"attached": [_row(case) for case in _shown(attacher)]}
+    if command not in ("attach", "detach"):
+        return {"error": f"there is no command {command!r}"}
+    case = attacher.say(name, command == "attach")
+    if case is None:
+        return {"error": f"there is no container {name}, or more than one"}
+    await attacher.settled(case)
+    if command == "attach" and case.attachment is None:
+        return {"error": f"{case.candidate.name} is not attached: {case.why or 'it is being looked at'}"}
+    return {"done": command, **_row(case)}
+
+
+def _shown(attacher: Attacher) -> list[Case]:
+    """Those attached to, and those that should be."""
+    cases = [c for c in attacher.cases.values() if c.attachment or attacher.wants(c)]
+    return sorted(cases, key=lambda case: case.candidate.name)
+
+
+def _row(case: Case) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "id": case.candidate.id,
+        "container": case.candidate.name,
+        "networks": list(case.candidate.networks),
+    }
+    if case.attachment:
+        row["nameservers"] = list(case.attachment.nameservers)
+        row["since"] = round(case.attachment.since, 3)
+        row["renewed"] = round(case.attachment.renewed, 3)
+    if case.why:
+        row["why"] = case.why
+    return row
+
+
+def _may(sock: Any) -> bool:
+    told = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, user, _ = _CREDENTIALS.unpack(told)
+    return user in (0, os.geteuid())
