@@ -143,7 +143,16 @@ class Recorder(Forwarder):
         self.reply: bytes | None = None
         """What it says at once; None: it will answer later."""
 
-    def forward(self, packet: bytes, query: Query, servers: tuple[str, ...], client: Client) -> bytes | None:
+    def forward(
+        self,
+        packet: bytes,
+        query: Query,
+        servers: tuple[str, ...],
+        client: Client,
+        last: tuple[str, ...] = (),
+        *,
+        keep: bool = True,
+    ) -> bytes | None:
         self.taken.append(Taken(packet, query, servers, client))
         return self.reply
 

@@ -6,7 +6,6 @@ Whoever asks at such a socket is that container, whatever address the question c
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import json
 import logging
@@ -18,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from resolver.serve import udp
 
 if TYPE_CHECKING:
+    import asyncio
+
     from resolver.serve.memory import Memory
     from resolver.serve.queries import Queries
     from resolver.serve.tcp import Service

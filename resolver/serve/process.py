@@ -89,7 +89,7 @@ class Process:
         self._door = Door(loop, _socket(start.door), self._apply, self.stop)
         self._status = StatusSocket(loop, _socket(start.status), self.status)
         self.hatch = Hatch(loop, self)
-        self.upstreams.inside = self.hatch.take
+        self.upstreams.routes.inside = self.hatch.take
         if start.hatch is not None:
             self.hatch.listen(_socket(start.hatch))
 
@@ -106,7 +106,7 @@ class Process:
 
     def left(self, identity: str) -> None:
         """A container is not attached any more: sockets to servers in its namespace are closed."""
-        self.upstreams.leave(identity)
+        self.upstreams.routes.leave(identity)
 
     def _listeners(self) -> Iterator[udp.Listener]:
         yield from self.listeners

@@ -46,7 +46,7 @@ class TcpExchange:
         self.used = now
         self._in = bytearray()
         self._out = bytearray()
-        self._sock = owner.socket(server, socket.SOCK_STREAM)
+        self._sock = server.socket(socket.SOCK_STREAM)
         try:
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             failed = self._sock.connect_ex(server.tcp_address)

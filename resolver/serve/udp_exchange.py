@@ -76,7 +76,7 @@ class UdpExchange:
         self.retire_at = now + LONGEST_USE
         self.retired = server.forgotten
         self.broken = False
-        self._sock = sock = owner.socket(server, socket.SOCK_DGRAM)
+        self._sock = sock = server.socket(socket.SOCK_DGRAM)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
             sock.connect(server.udp_address)

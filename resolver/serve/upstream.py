@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import socket
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -100,8 +99,6 @@ class Upstreams:
         self.routes = Routes(policy)
         self.limits = limits
         self.open: set[UdpExchange | TcpExchange] = set()
-        self.inside: Callable[[str, socket.SocketKind], socket.socket] | None = None
-        """Gives a socket in the network namespace of an attached container; raises OSError."""
         self._loop = loop
         self._idents = Idents()
         self._batch = Batch(loop, self)
@@ -151,18 +148,6 @@ class Upstreams:
     def in_flight(self) -> int:
         """How many questions are under way."""
         return len(self._flights)
-
-    def socket(self, server: Server, kind: socket.SocketKind) -> socket.socket:
-        """A socket to ask this server with, not connected yet. Raises OSError."""
-        if not server.inside:
-            return socket.socket(server.family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        if self.inside is None:
-            raise OSError(errno.ENETDOWN, "no container is attached")
-        return self.inside(server.inside, kind)
-
-    def leave(self, container: str) -> None:
-        """A container is not attached any more: servers inside it cannot be asked."""
-        self.routes.leave(container)
 
     def forget(self) -> None:
         """The list of upstreams changed: drop what is known of servers; exchanges under way are finished."""

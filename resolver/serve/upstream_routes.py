@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from resolver.serve.upstream_server import Server
+from resolver.serve.upstream_server import Inside, Server
 
 Policy = Literal["ordered", "sequential", "fastest"]
 """See the head of this module."""
@@ -55,6 +55,7 @@ class Routes:
 
     def __init__(self, policy: Policy) -> None:
         self.policy: Policy = policy
+        self.inside: Inside | None = None
         self.version = 0
         """Counted up whenever a server goes down or comes back: orders are made anew."""
         self._servers: dict[str, Server] = {}
@@ -92,7 +93,7 @@ class Routes:
         known = []
         for spec in servers:
             try:
-                server = self._servers.get(spec) or Server(spec)
+                server = self._servers.get(spec) or Server(spec, self.inside)
             except ValueError:
                 continue
             self._servers[spec] = server

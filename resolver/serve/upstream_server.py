@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,12 +26,15 @@ _PERCENTILE = 0.95
 _STEP = 0.1
 
 Address = tuple[Any, ...]
+Inside = Callable[[str, socket.SocketKind], socket.socket]
+"""Gives a socket in the network namespace of an attached container; raises OSError."""
 
 
 class Server:
     """One upstream server and its health."""
 
     __slots__ = (
+        "_open_inside",
         "backoff",
         "down",
         "failures",
@@ -50,8 +55,8 @@ class Server:
         "udp_address",
     )
 
-    def __init__(self, spec: str) -> None:
-        self.spec = spec
+    def __init__(self, spec: str, inside: Inside | None = None) -> None:
+        self.spec, self._open_inside = spec, inside
         address, _, self.inside = spec.partition("@")
         """The attached container from whose network namespace it is asked; empty for ours."""
         self.family, self.udp_address, self.tcp_address = addresses_of(address)
@@ -74,6 +79,14 @@ class Server:
         """When a server that is down is tried again."""
         self.replies = 0
         self.timeouts = 0
+
+    def socket(self, kind: socket.SocketKind) -> socket.socket:
+        """A socket to ask it with, not connected yet. Raises OSError."""
+        if not self.inside:
+            return socket.socket(self.family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        if self._open_inside is None:
+            raise OSError(errno.ENETDOWN, "no container is attached")
+        return self._open_inside(self.inside, kind)
 
     def replied(self, took: float, now: float) -> bool:
         """A reply came; whether the server's state changed."""

@@ -1,7 +1,8 @@
-"""Whether the answering process will be able to give root away; found out before anything is opened.
+"""Whether we may do what we are asked to do; found out before anything is opened.
 
-Root without capabilities is still the owner of root's files, and that is who owns the engine's socket: to
-answer packets as such is no alternative, nor is a process that is started again and again to die.
+The answering process must be able to give root away. Root without capabilities is still the owner of root's
+files, and that is who owns the engine's socket: to answer packets as such is no alternative, nor is a process
+that is started again and again to die.
 """
 
 from __future__ import annotations
@@ -13,6 +14,26 @@ from typing import Final
 NEEDED: Final = {"SETGID": 6, "SETUID": 7}
 """capabilities(7), and their bits."""
 STATUS: Final = Path("/proc/self/status")
+
+
+TO_ATTACH: Final = {"NET_ADMIN": 12, "SYS_PTRACE": 19, "SYS_ADMIN": 21}
+"""For rules in another network namespace, for looking at another's process, and for entering."""
+
+
+class CannotAttach(Exception):
+    """Other network namespaces are closed to us; the text says what is missing, and what works without."""
+
+
+def may_attach() -> None:
+    """Raise CannotAttach where containers cannot be attached to."""
+    effective = _effective()
+    missing = [name for name, bit in TO_ATTACH.items() if effective is not None and not effective >> bit & 1]
+    if missing:
+        raise CannotAttach(
+            "--attach enters the network namespaces of containers, and these capabilities are missing: "
+            f"{', '.join(missing)}; run as root on the host, or give them with --cap-add (and --pid host); "
+            "without them --take-over in a sidecar serves one container"
+        )
 
 
 class CannotDropRoot(Exception):

@@ -69,12 +69,11 @@ async def _answer(
         return {"attached": [_row(case) for case in _shown(attacher)]}
     if command not in ("attach", "detach"):
         return {"error": f"there is no command {command!r}"}
-    case = attacher.say(name, command == "attach")
+    case = await attacher.say(name, command == "attach")
     if case is None:
         return {"error": f"there is no container {name}, or more than one"}
-    await attacher.settled(case)
     if command == "attach" and case.attachment is None:
-        return {"error": f"{case.candidate.name} is not attached: {case.why or 'it is being looked at'}"}
+        return {"error": f"{case.candidate.name} is not attached: {case.why or 'it is being let go'}"}
     return {"done": command, **_row(case)}
 
 

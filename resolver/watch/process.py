@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ from resolver.names.policy import Policy
 from resolver.settings import Settings, SettingsError
 from resolver.watch import control
 from resolver.watch.book import Book
-from resolver.watch.capabilities import CannotDropRoot, may_drop_root
+from resolver.watch.capabilities import CannotAttach, CannotDropRoot, may_attach, may_drop_root
 from resolver.watch.child import Child
 from resolver.watch.find import places
 from resolver.watch.own import mounted_container, named, own_addresses, own_container
@@ -59,6 +60,9 @@ def run(settings: Settings, reload: Callable[[], Settings] | None = None) -> int
     sockets: list[Sockets] = []
     try:
         may_drop_root()
+        if settings.attach:
+            may_attach()
+            _want_descriptors()
         book = Book()
         if settings.changes:
             load_changes(settings.changes, book)
@@ -68,12 +72,19 @@ def run(settings: Settings, reload: Callable[[], Settings] | None = None) -> int
     except BadChanges as error:
         log.error("%s", error)
         return 2
-    except (CannotDropRoot, CannotListen, TakeOverFailed) as error:
+    except (CannotAttach, CannotDropRoot, CannotListen, TakeOverFailed) as error:
         log.error("%s", error)
         return 1
     finally:
         for each in sockets:
             each.close()
+
+
+def _want_descriptors() -> None:
+    """An attached container takes some ten; usual is 1,024 in all."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def load_changes(path: Path, book: Book) -> None:

@@ -79,6 +79,7 @@ class Stage:
             running=Running(),
             last=None,
             workers=self.workers,
+            seen=None,
         )
         self.follower.picture.addresses = ()
         self.session = Session(cast(Follower, self.follower), cast(Any, self.world))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -30,7 +29,7 @@ from resolver.watch.containers import STOPPED
 from resolver.watch.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
     from resolver.names.changes import Change
 
@@ -58,7 +57,10 @@ class Case:
     attachment: Attachment | None = None
     why: str = ""
     """Why it is not attached to although it is wanted."""
+    failures: int = 0
+    """So many times in a row, for the same reason."""
     cleaned: bool = False
+    """Whether nothing of an earlier run is there."""
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -76,12 +78,14 @@ class Attacher:
     ) -> None:
         """``life`` is how long a redirect outlives us, in seconds; ``ready`` whether there are names, and
         somebody to answer."""
-        self.selectors, self._life, self._ready, self._fall_back = tuple(selectors), life, ready, fall_back
+        self.selectors, self._life = tuple(selectors), life
+        self._ready, self._fall_back = ready, fall_back
         self.hatches = [Hatch(self.opened, self.more) for _ in range(workers)]
         self.cases: dict[str, Case] = {}
         self._loop = asyncio.get_running_loop()
         self._threads = Workers(THREADS)
-        """They enter namespaces; most of that time the kernel waits for packets on their way through rules."""
+        """They enter namespaces; most of that time the kernel waits for packets on their way through
+        rules."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
 
@@ -124,13 +128,13 @@ class Attacher:
         for case in self.cases.values():
             self._settle(case)
 
-    def say(self, name: str, attach: bool | None) -> Case | None:
-        """Attach to this container or let it go, whatever the selectors say; None when there is none, or not
-        one, of that name."""
+    async def say(self, name: str, attach: bool) -> Case | None:
+        """Attach to this container or let it go, whatever the selectors say, and have it done; None when
+        there is none, or not one, of that name."""
         case = self.named(name)
         if case is not None:
             case.said = attach
-            self._settle(case)
+            await self._settle(case)
         return case
 
     def named(self, name: str) -> Case | None:
@@ -141,11 +145,6 @@ class Attacher:
         begins = [c for c in self.cases.values() if len(name) >= 4 and c.candidate.id.startswith(name)]
         return begins[0] if len(begins) == 1 else None
 
-    async def settled(self, case: Case) -> None:
-        """Wait until what was said about a container is done."""
-        async with case.turn:
-            return
-
     # Doing it
 
     def wants(self, case: Case) -> bool:
@@ -154,10 +153,14 @@ class Attacher:
             return False
         return wanted(case.candidate, self.selectors) if case.said is None else case.said
 
-    def _settle(self, case: Case) -> None:
-        task = self._loop.create_task(self._settling(case))
+    def _settle(self, case: Case) -> asyncio.Task[None]:
+        return self._begin(self._settling(case))
+
+    def _begin(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -177,14 +180,10 @@ class Attacher:
                     return
                 await self._let_go(case)
                 case.attachment = await self._run(open_in, case.candidate.pid, case.candidate.id)
-            except AlreadyAnswered as error:
-                self._failed(case, str(error))
-                self._loop.call_later(RETRY, self._settle, case)
-                return
             except CannotEnter as error:
-                self._failed(case, str(error))
+                self._failed(case, error)
                 return
-            case.why, case.cleaned = "", True
+            case.why, case.cleaned, case.failures = "", True, 0
             self._hand(case)
             if self._ready():
                 case.attachment.renew(self._life)
@@ -200,9 +199,7 @@ class Attacher:
         attachment.release()
         log.info("detached", extra={"container": case.candidate.name})
         if case.candidate.pid and not self._stopping:
-            task = self._loop.create_task(self._close_later(case.candidate.id, attachment))
-            self._tasks.add(task)
-            task.add_done_callback(self._done)
+            self._begin(self._close_later(case.candidate.id, attachment))
         else:
             await self._close(case.candidate.id, attachment)
 
@@ -228,10 +225,16 @@ class Attacher:
         except CannotEnter as error:
             log.debug("%s was not looked at: %s", case.candidate.name, error)
 
-    def _failed(self, case: Case, why: str) -> None:
-        if why != case.why:
-            log.warning("%s is not attached: %s", case.candidate.name, why)
-        case.why = why
+    def _failed(self, case: Case, error: CannotEnter) -> None:
+        """A container that has just ended cannot be looked at either, and the engine will say so in a moment:
+        only the second failure counts."""
+        if str(error) != case.why:
+            case.failures = 0
+        case.why, case.failures = str(error), case.failures + 1
+        if case.failures == 2:
+            log.warning("%s is not attached: %s", case.candidate.name, error)
+        if isinstance(error, AlreadyAnswered) or case.failures == 1:
+            self._loop.call_later(RETRY, self._settle, case)
 
     def _run(self, function: Callable[..., _Result], *arguments: Any) -> asyncio.Future[_Result]:
         return self._threads.submit(function, *arguments)
@@ -266,9 +269,7 @@ class Attacher:
             self._spare(case, int(kind == "udp"), int(kind == "tcp"))
 
     def _spare(self, case: Case, udp: int, tcp: int) -> None:
-        task = self._loop.create_task(self._sparing(case, udp, tcp))
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
+        self._begin(self._sparing(case, udp, tcp))
 
     async def _sparing(self, case: Case, udp: int, tcp: int) -> None:
         attachment = case.attachment
@@ -277,8 +278,9 @@ class Attacher:
         kinds = (socket.SOCK_DGRAM,) * udp + (socket.SOCK_STREAM,) * tcp
         made: list[socket.socket] = []
         try:
-            for kind in kinds:
-                made.append(await self._run(attachment.spare, kind, socket.AF_INET))
+            made = await asyncio.gather(
+                *(self._run(attachment.spare, kind, socket.AF_INET) for kind in kinds)
+            )
             message = {"spare": case.candidate.id, "udp": udp, "tcp": tcp}
             self._hatch(case.candidate.id).send(message, made)
         except (CannotEnter, OSError) as error:
@@ -309,7 +311,7 @@ class Attacher:
                 attachment.renew(self._life)
                 case.why = ""
             except CannotEnter as error:
-                self._failed(case, str(error))
+                self._failed(case, error)
 
     def release(self) -> None:
         """Let go of every container, at once; sockets stay open for what they have taken in until
@@ -323,12 +325,9 @@ class Attacher:
         """Remove what is ours everywhere."""
         for task in list(self._tasks):
             task.cancel()
-        leaving = []
-        for case in self.cases.values():
-            if case.attachment:
-                leaving.append((case.attachment, self._run(case.attachment.remove)))
-        for attachment, removed in leaving:
-            await removed
+        leaving = [case.attachment for case in self.cases.values() if case.attachment]
+        await asyncio.gather(*(self._run(attachment.remove) for attachment in leaving))
+        for attachment in leaving:
             attachment.close()
         for hatch in self.hatches:
             hatch.close()

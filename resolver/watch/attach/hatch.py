@@ -1,8 +1,8 @@
 """How sockets of other network namespaces reach the answering process, and go from it.
 
 Beside the door, whose lines are text and can be recorded, there is a second socket pair: one packet tells of
-one container, with its sockets as ancillary data (unix(7), SCM_RIGHTS). The answering process writes back when
-it needs more.
+one container, with its sockets as ancillary data (unix(7), SCM_RIGHTS). The answering process writes back
+when it needs more.
 
     {"attached": ID, "engine": "127.0.0.11:41234/35555", "udp": 1, "tcp": 1, "spare_udp": 2, "spare_tcp": 1}
     {"spare": ID, "spare_udp": 1, "spare_tcp": 0}

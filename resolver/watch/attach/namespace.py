@@ -13,6 +13,7 @@ import os
 import stat
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from resolver.watch.own import container_in
@@ -92,7 +93,7 @@ _NOT_ALLOWED: Final = (
 
 def our_namespace() -> tuple[int, int]:
     """Device and inode of the namespace of this process."""
-    state = os.stat("/proc/self/ns/net")
+    state = Path("/proc/self/ns/net").stat()
     return state.st_dev, state.st_ino
 
 
@@ -119,8 +120,8 @@ def entered(fd: int) -> Iterator[None]:
 def _resolv_conf(process: int) -> str:
     """The container's own file, as its programs see it; empty where there is none that is a plain file.
 
-    Whoever is root in the container chose what is there: a link may lead to any file of ours, and a pipe would
-    never end.
+    Whoever is root in the container chose what is there: a link may lead to any file of ours, and a pipe
+    would never end.
     """
     with suppress(OSError):
         root = os.open("root", os.O_RDONLY | os.O_DIRECTORY, dir_fd=process)
@@ -137,7 +138,7 @@ def _resolv_conf(process: int) -> str:
 
 def _text(folder: int, name: str, flags: int = 0) -> str:
     fd = os.open(name, os.O_RDONLY | flags, dir_fd=folder)
-    with open(fd, "rb") as file:
+    with os.fdopen(fd, "rb") as file:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.EINVAL, f"{name} is no plain file")
         return file.read(_LONGEST if flags else -1).decode(errors="replace")

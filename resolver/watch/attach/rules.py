@@ -1,7 +1,7 @@
 """The redirect inside a container's network namespace: one nftables table of our own per family. Pure.
 
-What goes to a nameserver of the container's resolv.conf is led to a socket of ours while that nameserver is in
-the set ``live``, whose elements run out. Whoever stops renewing them, in whatever way, has let go.
+What goes to a nameserver of the container's resolv.conf is led to a socket of ours while that nameserver is
+in the set ``live``, whose elements run out. Whoever stops renewing them, in whatever way, has let go.
 
 Datagrams are rewritten without connection tracking, which would hold a client that keeps its socket on a dead
 port for as long as it goes on asking: the set decides for each packet. Each nameserver has a port of its own,
