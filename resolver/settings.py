@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from resolver.names.policy import SearchOrder, Strangers, UpstreamPolicy
 from resolver.spellings import (
+    MAX_RATE,
     MAX_TTL,
     MAX_WORKERS,
     Listen,
@@ -22,6 +23,7 @@ from resolver.spellings import (
     read_existing,
     read_forward,
     read_listen,
+    read_rate,
     read_size,
     read_switch,
     read_ttl,
@@ -53,7 +55,7 @@ class SettingsError(ValueError):
 
 _LISTEN_ALLOWED = "ADDR or ADDR:PORT, IPv6 in brackets before a port"
 _SWITCH = "true or false"
-_NUMBERS = (read_ttl, read_size, read_workers)
+_NUMBERS = (read_ttl, read_size, read_workers, read_rate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +286,29 @@ class Settings:
             Strangers,
             metavar="WHAT",
             default="refuse",
+            reloads=True,
+        ),
+    )
+    block_private_answers: bool = field(
+        default=False,
+        metadata=_about(
+            "Answers",
+            "Answers of upstreams with an address that is not the Internet's become empty, but for names "
+            "below a --forward domain. Against DNS rebinding.",
+            read_switch,
+            _SWITCH,
+            reloads=True,
+        ),
+    )
+    client_rate: int = field(
+        default=0,
+        metadata=_about(
+            "Answers",
+            "Questions a client may ask in a second; more are refused. 0 sets no limit.",
+            read_rate,
+            f"0 to {MAX_RATE}",
+            metavar="NUMBER",
+            default="0",
             reloads=True,
         ),
     )

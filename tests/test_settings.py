@@ -50,6 +50,8 @@ RIGHT: dict[str, list[tuple[str, object]]] = {
     "ttl": [("0", 0), ("60", 60), ("2147483647", 2**31 - 1)],
     "names-on-default-bridge": [("true", True), ("0", False)],
     "strangers": [("forward", "forward"), ("all-networks", "all-networks")],
+    "block-private-answers": [("yes", True), ("off", False)],
+    "client-rate": [("0", 0), ("1000", 1000)],
     "domain": [("docker", "docker"), (".Docker.Example.", "docker.example"), ("a_b-c.x", "a_b-c.x")],
     "log-level": [("debug", "debug"), ("WARNING", "warning")],
     "log-format": [("json", "json")],
@@ -95,6 +97,12 @@ WRONG: dict[str, list[tuple[str, str]]] = {
     ],
     "names-on-default-bridge": [("2", "neither yes nor no")],
     "strangers": [("all", "none of these")],
+    "block-private-answers": [("10.0.0.0/8", "neither yes nor no")],
+    "client-rate": [
+        ("-1", "not a number of questions"),
+        ("1000001", "not a number"),
+        ("5/s", "not a number"),
+    ],
     "domain": [
         ("a..b", "empty label"),
         ("x" * 64, "63 characters"),
@@ -365,6 +373,8 @@ def test_what_can_change_while_running() -> None:
         "search_order",
         "names_on_default_bridge",
         "strangers",
+        "block_private_answers",
+        "client_rate",
         "domain",
         "log_level",
     }

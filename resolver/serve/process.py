@@ -24,12 +24,14 @@ from resolver.serve.door import Door
 from resolver.serve.forward import Forwarder
 from resolver.serve.memory import Memory
 from resolver.serve.queries import Queries
+from resolver.serve.rates import Rates
+from resolver.serve.rebinding import Rebinding
 from resolver.serve.status import StatusSocket
 from resolver.serve.upstream import Upstreams
 
 if TYPE_CHECKING:
     from resolver.names.changes import Change
-    from resolver.names.policy import UpstreamPolicy
+    from resolver.names.policy import Policy, UpstreamPolicy
 
 GRACE: Final = 0.8
 """Seconds that questions under way may take once we are told to end."""
@@ -73,9 +75,11 @@ class Process:
         self.memory = Memory()
         self.upstreams = Upstreams(loop, policy=start.upstream_policy)
         self.cache = Cache(start.cache_size)
-        self.forwarder = Forwarder(loop, self.upstreams, self.cache, self.memory)
+        self.rebinding = Rebinding(self.table, loop.time)
+        self.rates = Rates(loop.time)
+        self.forwarder = Forwarder(loop, self.upstreams, self.cache, self.memory, self.rebinding)
         self.queries = Queries(loop, self.table, self.memory, self.forwarder)
-        self.tcp = tcp.Service(loop, self.queries.ask)
+        self.tcp = tcp.Service(loop, self.rates.before(self.queries.ask))
         self.listeners: list[udp.Listener] = []
         self.ended = asyncio.Event()
         self._sockets = [_socket(fd) for fd in (*start.udp, *start.tcp)]
@@ -118,6 +122,8 @@ class Process:
                 "at_hand": hits,
                 **queries.counts,
                 **self.forwarder.counts,
+                "blocked": self.rebinding.blocked,
+                "over_rate": self.rates.refused,
                 "tcp_queries": self.tcp.queries,
             },
             "upstream": self.upstreams.status(),
@@ -128,7 +134,7 @@ class Process:
         for sock in self._tcp_sockets:
             await self.tcp.listen(sock)
         for sock in self._udp_sockets:
-            self.listeners.append(udp.listen(self._loop, sock, self.memory, self.queries.ask))
+            self.listeners.append(udp.listen(self._loop, sock, self.memory, self.queries.ask, self.rates))
         self._loop.add_signal_handler(signal.SIGTERM, self.stop)
         self._loop.add_signal_handler(signal.SIGINT, lambda: None)  # the parent has it too, and tells us
         self._loop.add_signal_handler(signal.SIGUSR1, self.empty_cache)
@@ -144,13 +150,14 @@ class Process:
         """Forget every upstream's reply."""
         entries, octets = self.cache.clear()
         self.memory.forget_all()
+        self.rebinding.forget()
         log.info("the cache was emptied", extra={"entries": entries, "bytes": octets})
 
     def _apply(self, change: Change) -> None:
-        before, upstreams = self.ready, self.table.policy.upstreams
+        before, policy = self.ready, self.table.policy
         self.queries.changed(self.table.apply(change))
-        if self.table.policy.upstreams != upstreams:
-            self.upstreams.forget()
+        if self.table.policy is not policy:
+            self._policy_changed(policy, self.table.policy)
         if self.ready and not before:
             # The table is long-lived: later collections need not walk it. None does now either: with 10,000
             # endpoints that is 40 ms in which nobody is answered.
@@ -158,6 +165,14 @@ class Process:
             log.info(
                 "ready", extra={"networks": len(self.table.networks), "containers": len(self.table.sandboxes)}
             )
+
+    def _policy_changed(self, before: Policy, policy: Policy) -> None:
+        self.rates.limit = policy.client_rate
+        if policy.upstreams != before.upstreams:
+            self.upstreams.forget()
+        if policy.block_private_answers and not before.block_private_answers:
+            self.cache.clear()  # what is in it was not looked at
+        self.rebinding.forget()
 
     async def _finish(self) -> None:
         """Questions already in our sockets are answered; those forwarded get their reply while there is

@@ -13,11 +13,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from resolver.serve import mmsg
+from resolver.serve.rates import refusal
 
 if TYPE_CHECKING:
     import asyncio
 
     from resolver.serve.memory import Memory
+    from resolver.serve.rates import Rates
 
 MOST_TURNS: Final = 8
 """Batches read in a row before other sockets get their turn."""
@@ -55,11 +57,12 @@ class Listener(Protocol):
         """Stop reading; the socket stays open for whoever else holds it."""
 
 
-def listen(loop: asyncio.AbstractEventLoop, sock: socket.socket, memory: Memory, ask: Ask) -> Listener:
+def listen(
+    loop: asyncio.AbstractEventLoop, sock: socket.socket, memory: Memory, ask: Ask, rates: Rates
+) -> Listener:
     """Answer on a bound, non-blocking UDP socket until closed."""
-    return (
-        BatchListener(loop, sock, memory, ask) if mmsg.available else PlainListener(loop, sock, memory, ask)
-    )
+    kind = BatchListener if mmsg.available else PlainListener
+    return kind(loop, sock, memory, ask, rates)
 
 
 class BatchClient:
@@ -81,6 +84,9 @@ _SO_MEMINFO: Final = 55
 _MEMINFO: Final = struct.Struct("2I")
 """socket(7): octets waiting in the socket, and how many may."""
 
+_EMPTY: Final = 2
+"""Octets of a slot whose question is not answered here: an ID, and nothing behind it."""
+
 _batches: dict[tuple[int, bool], mmsg.Batch] = {}
 """Shared by all sockets of a kind: they are drained one after the other."""
 
@@ -89,10 +95,10 @@ class BatchListener:
     """A socket drained with recvmmsg and answered with sendmmsg."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, memory: Memory, ask: Ask
+        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, memory: Memory, ask: Ask, rates: Rates
     ) -> None:
         self._loop, self._sock, self._fd = loop, sock, sock.fileno()
-        self._memory, self._ask = memory, ask
+        self._memory, self._ask, self._rates = memory, ask, rates
         self.hits = self.shed = 0
         kind = (int(sock.family), _tells_destination(sock))
         if kind not in _batches:
@@ -123,6 +129,8 @@ class BatchListener:
             count = self._batch.receive(self._fd)
             if count == mmsg.SLOTS and self._pressed():
                 self._shed(count)
+            if self._rates.limit:
+                self._refuse(count)
             if count:
                 self._answer(count)
             if count < mmsg.SLOTS:
@@ -147,8 +155,21 @@ class BatchListener:
             key = address if address in clients else b""
             taken[key] = taken.get(key, 0) + 1
             if taken[key] > SHARE:
-                batch.lengths[i * batch.stride + batch.at] = 0
+                batch.lengths[i * batch.stride + batch.at] = _EMPTY
                 self.shed += 1
+
+    def _refuse(self, count: int) -> None:
+        """Empty the slots of those who ask more than they may, and tell them."""
+        batch = self._batch
+        for i in range(count):
+            at, length = i * mmsg.SIZE, batch.lengths[i * batch.stride + batch.at]
+            name = batch.names[i * batch.name_size :]
+            if length > _EMPTY and self._rates.over(name[self._first : self._last].tobytes()):
+                packet = batch.replies[at : at + 2].tobytes() + batch.bodies[at : at + length - 2].tobytes()
+                reply = refusal(packet)
+                if reply is not None:
+                    self.send_later(reply, *batch.sender(i))
+                batch.lengths[i * batch.stride + batch.at] = _EMPTY
 
     def _answer(self, count: int) -> None:
         """The hot loop. A slot left without a reply splits the batch into runs."""
@@ -227,9 +248,10 @@ class PlainListener:
     """A socket read and answered one datagram at a time, several in a row."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, memory: Memory, ask: Ask
+        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, memory: Memory, ask: Ask, rates: Rates
     ) -> None:
         self._loop, self._sock, self._memory, self._ask = loop, sock, memory, ask
+        self._rates = rates
         self.hits = 0
         loop.add_reader(sock.fileno(), self._drain)
 
@@ -248,7 +270,10 @@ class PlainListener:
                 continue
             address = socket.inet_pton(self._sock.family, to[0].partition("%")[0])
             client = PlainClient(self._sock, to, ancillary, address, packet[2:])
-            reply = self._at_hand(client) or self._ask(packet, client)
+            if self._rates.limit and self._rates.over(address):
+                reply = refusal(packet)
+            else:
+                reply = self._at_hand(client) or self._ask(packet, client)
             if reply:
                 client.send(packet[:2] + reply[2:])
 

@@ -237,6 +237,8 @@ class Watch:
             ttl=s.ttl,
             names_on_default_bridge=s.names_on_default_bridge,
             strangers=s.strangers,
+            block_private_answers=s.block_private_answers,
+            client_rate=s.client_rate,
             domain=s.domain,
             own=self._own(),
             upstreams=self._upstreams(ourselves),
