@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from resolver.cache import Cache
+from resolver.names.changes import Engine
 from resolver.names.table import Table
 from resolver.serve import privileges, tcp, udp
 from resolver.serve.door import Door
@@ -26,7 +27,7 @@ from resolver.serve.memory import Memory
 from resolver.serve.queries import Queries
 from resolver.serve.rates import Rates
 from resolver.serve.rebinding import Rebinding
-from resolver.serve.status import StatusSocket
+from resolver.serve.status import Staleness, StatusSocket
 from resolver.serve.upstream import Upstreams
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class Process:
         self._udp_sockets = self._sockets[: len(start.udp)]
         self._tcp_sockets = self._sockets[len(start.udp) :]
         self._door = Door(loop, _socket(start.door), self._apply, self.stop)
+        self._staleness = Staleness(loop.time)
         self._status = StatusSocket(loop, _socket(start.status), self.status)
 
     @property
@@ -109,6 +111,7 @@ class Process:
             "picture": table.pictured,
             "engine": engine
             and {"state": engine.state, "url": engine.url, "since": engine.at, "why": engine.why},
+            "stale": self._staleness.told() if table.pictured else None,
             "listening": self.listening,
             "networks": len(table.networks),
             "containers": len(table.sandboxes),
@@ -156,6 +159,8 @@ class Process:
     def _apply(self, change: Change) -> None:
         before, policy = self.ready, self.table.policy
         self.queries.changed(self.table.apply(change))
+        if isinstance(change, Engine):
+            self._staleness.heard(change)
         if self.table.policy is not policy:
             self._policy_changed(policy, self.table.policy)
         if self.ready and not before:
