@@ -166,6 +166,16 @@ class Settings:
             _SWITCH,
         ),
     )
+    replace: bool = field(
+        default=False,
+        metadata=_about(
+            "Listening",
+            "Take the sockets of the resolver that runs here with the same --listen, --take-over and "
+            "--workers, and end it once this one is ready: no question is lost. With none there, just start.",
+            read_switch,
+            _SWITCH,
+        ),
+    )
     upstream: tuple[str, ...] = field(
         default=(),
         metadata=_about(

@@ -33,6 +33,7 @@ RIGHT: dict[str, list[tuple[str, object]]] = {
     ],
     "take-over": [("true", True), ("yes", True), ("1", True), ("off", False), ("No", False)],
     "upstream": [("9.9.9.9", ("9.9.9.9:53",)), ("[2620:fe::fe]:853", ("[2620:fe::fe]:853",))],
+    "replace": [("true", True), ("no", False)],
     "upstream-policy": [("fastest", "fastest"), ("Sequential", "sequential")],
     "forward": [
         ("corp.test=10.0.0.1", ("corp.test=10.0.0.1:53",)),
@@ -71,6 +72,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("1.2.3", "does not start with"),
     ],
     "take-over": [("maybe", "neither yes nor no")],
+    "replace": [("maybe", "neither yes nor no")],
     "upstream": [("dns.example", "does not start with"), ("0.0.0.0", "no address of a server")],
     "upstream-policy": [("quickest", "none of these")],
     "forward": [

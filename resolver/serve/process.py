@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 GRACE: Final = 0.8
 """Seconds that questions under way may take once we are told to end."""
 
+LONG_GRACE: Final = 5.0
+"""The same when another process has our sockets already, and nobody waits for our end."""
 DESCRIPTORS: Final = 8192
 """How many we want: 2,048 connections of clients, and sockets to upstreams. Unless asked for more, 1,024 is
 usual."""
@@ -83,10 +85,11 @@ class Process:
         self.tcp = tcp.Service(loop, self.rates.before(self.queries.ask))
         self.listeners: list[udp.Listener] = []
         self.ended = asyncio.Event()
+        self._handed_over = False
         self._sockets = [_socket(fd) for fd in (*start.udp, *start.tcp)]
         self._udp_sockets = self._sockets[: len(start.udp)]
         self._tcp_sockets = self._sockets[len(start.udp) :]
-        self._door = Door(loop, _socket(start.door), self._apply, self.stop)
+        self._door = Door(loop, _socket(start.door), self._apply, self.stop, self.hand_over)
         self._staleness = Staleness(loop.time)
         self._status = StatusSocket(loop, _socket(start.status), self.status)
 
@@ -149,6 +152,13 @@ class Process:
         """Begin to end."""
         self.ended.set()
 
+    def hand_over(self) -> None:
+        """Somebody else reads our sockets now: begin to end, and take the time for what we have read."""
+        for listener in self.listeners:
+            listener.close()
+        self._handed_over = True
+        self.stop()
+
     def empty_cache(self) -> None:
         """Forget every upstream's reply."""
         entries, octets = self.cache.clear()
@@ -167,6 +177,7 @@ class Process:
             # The table is long-lived: later collections need not walk it. None does now either: with 10,000
             # endpoints that is 40 ms in which nobody is answered.
             gc.freeze()
+            self._door.say_ready()
             log.info(
                 "ready", extra={"networks": len(self.table.networks), "containers": len(self.table.sandboxes)}
             )
@@ -183,9 +194,10 @@ class Process:
         """Questions already in our sockets are answered; those forwarded get their reply while there is
         time."""
         self.tcp.stop_accepting()
-        self.queries.waiting.end()
-        deadline = self._loop.time() + GRACE
-        while self.upstreams.in_flight and self._loop.time() < deadline:  # noqa: ASYNC110 — no event is set per reply
+        if not self._handed_over:
+            self.queries.waiting.end()
+        deadline = self._loop.time() + (LONG_GRACE if self._handed_over else GRACE)
+        while self._busy() and self._loop.time() < deadline:  # noqa: ASYNC110 — no event is set per reply
             await asyncio.sleep(0.01)
         await asyncio.sleep(0)
         for listener in self.listeners:
@@ -195,6 +207,13 @@ class Process:
         self.tcp.close()
         self._status.close()
         await asyncio.sleep(0)
+
+    def _busy(self) -> bool:
+        """Whether somebody waits for us; when others read our sockets, connections may ask on until they
+        end."""
+        if self.upstreams.in_flight:
+            return True
+        return self._handed_over and bool(len(self.queries.waiting) or self.tcp.connections)
 
 
 def main(argument: str) -> None:

@@ -19,6 +19,7 @@ from resolver.watch.book import Book
 from resolver.watch.capabilities import CannotDropRoot, may_drop_root
 from resolver.watch.child import Child
 from resolver.watch.find import places
+from resolver.watch.handover import Former, Offer, Remembered, open_offer, receive
 from resolver.watch.own import mounted_container, named, own_addresses, own_container
 from resolver.watch.sockets import CannotListen, Sockets, open_sockets
 from resolver.watch.takeover import RENEWAL, Nftables, TakeOver, TakeOverFailed
@@ -59,11 +60,14 @@ def run(settings: Settings, reload: Callable[[], Settings] | None = None) -> int
         book = Book()
         if settings.changes:
             load_changes(settings.changes, book)
-        sockets = open_sockets(settings.listen, take_over=settings.take_over, workers=settings.workers)
+        former = receive(settings) if settings.replace else None
+        sockets = former.sockets if former else _opened(settings)
         take_over = TakeOver(Nftables(), *sockets[0].redirected) if settings.take_over else None
         if take_over:
             take_over.prepare()
-        return asyncio.run(_serve(settings, reload, book, sockets, take_over))
+            if former:
+                take_over.renew()  # somebody answers already, and goes on until we do
+        return asyncio.run(_serve(settings, reload, book, sockets, take_over, former))
     except BadChanges as error:
         log.error("%s", error)
         return 2
@@ -73,6 +77,10 @@ def run(settings: Settings, reload: Callable[[], Settings] | None = None) -> int
     finally:
         for each in sockets:
             each.close()
+
+
+def _opened(settings: Settings) -> list[Sockets]:
+    return open_sockets(settings.listen, take_over=settings.take_over, workers=settings.workers)
 
 
 def load_changes(path: Path, book: Book) -> None:
@@ -102,8 +110,9 @@ async def _serve(
     book: Book,
     sockets: list[Sockets],
     take_over: TakeOver | None,
+    former: Former | None,
 ) -> int:
-    return await Watch(settings, reload, book, sockets, take_over).run()
+    return await Watch(settings, reload, book, sockets, take_over, former).run()
 
 
 class Watch:
@@ -116,8 +125,9 @@ class Watch:
         book: Book,
         sockets: list[Sockets],
         take_over: TakeOver | None,
+        former: Former | None = None,
     ) -> None:
-        self.settings, self.book = settings, book
+        self.settings, self.book, self._sockets, self._former = settings, book, sockets, former
         self.children = [
             Child(
                 each,
@@ -137,6 +147,8 @@ class Watch:
         self._mounted = mounted_container()
         self._policy_is_due = False
         self._tasks: list[asyncio.Task[None]] = []
+        self._offer: Offer | None = None
+        self._remembered: Callable[[], Remembered] = dict
 
     async def run(self) -> int:
         """Until told to stop; the exit code."""
@@ -145,8 +157,13 @@ class Watch:
         self._loop.add_signal_handler(signal.SIGHUP, self._reread)
         self._loop.add_signal_handler(signal.SIGUSR1, self._empty_caches)
         self.book.note(self._policy())
-        for child in self.children:
-            child.start()
+        offer = self._former.offer if self._former else open_offer(self.settings.listen[0])
+        if offer:
+            self._offer = Offer(
+                offer, self.settings, self._sockets, lambda: self._remembered(), self._replaced
+            )
+        if not self._former or self.book.pictured:
+            self._start_children()
         self._begin(self._watch_resolv_conf())
         if self._take_over:
             self._begin(self._renew(self._take_over))
@@ -174,6 +191,29 @@ class Watch:
 
     # Beginning and end
 
+    def _start_children(self) -> None:
+        for child in self.children:
+            child.start()
+        former, self._former = self._former, None
+        if former:
+            self._begin(self._succeed(former))
+
+    async def _succeed(self, former: Former) -> None:
+        """Who ran before answers until ours do."""
+        await asyncio.gather(*(child.ready.wait() for child in self.children))
+        former.end()
+
+    def _replaced(self) -> None:
+        """Another one answers on our sockets, and owns what was taken over."""
+        log.info("another one has taken over")
+        self._take_over = None
+        self._begin(self._hand_over())
+
+    async def _hand_over(self) -> None:
+        """What we know is kept right until the last answer."""
+        await asyncio.gather(*(child.hand_over() for child in self.children))
+        self._stopped.set()
+
     def _begin(self, story: object) -> None:
         assert asyncio.iscoroutine(story)
         task = self._loop.create_task(story)
@@ -188,6 +228,8 @@ class Watch:
             self._stopped.set()
 
     async def _stop(self) -> None:
+        if self._offer:
+            self._offer.close()
         for task in self._tasks:
             task.cancel()
         if self._take_over:
@@ -205,12 +247,19 @@ class Watch:
         def candidates() -> object:
             return places(self.settings.engine, os.environ, Path.home())
 
-        await Follower(candidates, self.book, self.tell, self._pictured).run()  # type: ignore[arg-type]
+        follower = Follower(candidates, self.book, self.tell, self._pictured)  # type: ignore[arg-type]
+        if self._former:
+            follower.picture.order.recall(self._former.remembered)
+        self._remembered = follower.picture.order.known
+        await follower.run()
 
     def _pictured(self) -> None:
         self.book.pictured = True
         self.book.note(self._policy())
-        self._tell_children(self.book.picture())
+        if self._former:
+            self._start_children()  # not before: until now who ran before us knows better
+        else:
+            self._tell_children(self.book.picture())
 
     async def _renew(self, take_over: TakeOver) -> None:
         """Only while there are names and somebody to answer: otherwise Docker's own resolver is the better
