@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 GRACE: Final = 0.8
 """Seconds that questions under way may take once we are told to end."""
 
+TURNS: Final = 5
+"""Of the loop, until a connection just accepted has been set up and its question read."""
 LONG_GRACE: Final = 5.0
 """The same when another process has our sockets already, and nobody waits for our end."""
 DESCRIPTORS: Final = 8192
@@ -194,6 +196,8 @@ class Process:
         """Questions already in our sockets are answered; those forwarded get their reply while there is
         time."""
         self.tcp.stop_accepting()
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
         if not self._handed_over:
             self.queries.waiting.end()
         deadline = self._loop.time() + (LONG_GRACE if self._handed_over else GRACE)

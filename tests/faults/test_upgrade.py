@@ -45,18 +45,23 @@ class Load:
     asked: int = 0
     wrong: list[str] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
+    _threads: list[threading.Thread] = field(default_factory=list)
 
     @contextmanager
     def going(self) -> Iterator[None]:
-        threads = [threading.Thread(target=self._ask, args=(number,), daemon=True) for number in range(4)]
-        for thread in threads:
+        self._threads = [threading.Thread(target=self._ask, args=(n,), daemon=True) for n in range(4)]
+        for thread in self._threads:
             thread.start()
         try:
             yield
         finally:
-            self._stop.set()
-            for thread in threads:
-                thread.join()
+            self.end()
+
+    def end(self) -> None:
+        """Ask no more, and wait for the last replies."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
 
     def _ask(self, number: int) -> None:
         ask = ask_tcp if number == 3 else ask_udp
@@ -100,7 +105,7 @@ def test_no_question_is_lost(tmp_path: Path, workers: int) -> None:
                     while load.asked < before + 100:
                         time.sleep(0.01)
                     third.await_ready()
-                    load._stop.set()
+                    load.end()
         for served in (first, second, third):
             assert "Traceback" not in served.log
     print(f"{load.asked} questions while two new versions took over, {len(load.wrong)} lost or wrong")  # noqa: T201
