@@ -35,7 +35,7 @@ def main() -> int:
         return 1
     signal.signal(signal.SIGTERM, _interrupted)
     try:
-        found, heading = _measure(asked.quick)
+        found, heading = _measure_some(asked.loads, asked.rounds) if asked.loads else _measure(asked.quick)
     except (MissingPackagesError, NoEngineError, EngineStartError, measure.MeasureError) as error:
         print(f"bench: {error}")
         return 1
@@ -57,8 +57,38 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     quick = os.environ.get("QUICK", "") not in ("", "0")
     parser.add_argument("--quick", action="store_true", default=quick, help="a rough look")
+    parser.add_argument("--loads", default="", metavar="LETTERS", help="these loads only, such as c or ae")
+    parser.add_argument("--rounds", type=int, default=3, help="with --loads: how often (3)")
     parser.add_argument("--write", action="store_true", help="put table and figure into docs/")
-    return parser.parse_args()
+    asked = parser.parse_args()
+    if asked.loads and asked.write:
+        parser.error("docs/ hold all loads: --write does not go with --loads")
+    return asked
+
+
+def _measure_some(letters: str, rounds: int) -> tuple[Findings, list[str]]:
+    """A few loads, and of e what is told by hand: to see what a change is worth."""
+    begun, load, seconds = time.monotonic(), os.getloadavg()[0], 2
+    with stage(10) as place, contextlib.ExitStack() as stack:
+        found = Findings(Results(), 10, rounds=rounds, seconds=seconds)
+        everybody = Field(place)
+        events = [event for event in everybody.events(seconds) if event.load.letter in letters]
+        for peer in everybody.all():
+            if any(peer in event.peers for event in events):
+                stack.callback(peer.stop)
+                peer.start()
+        heading = [
+            "queries per second",
+            *report.machine(everybody),
+            f"load average when it began: {load:.1f}",
+        ]
+        found.results = contest.hold(events, rounds, place.inside, _say)
+        if "f" in letters:
+            found.pictured = trials.first_picture(place, 10_000)
+        if "e" in letters:
+            found.churn.append(churn.by_hand(place, 1000, rounds, seconds))
+        found.minutes = (time.monotonic() - begun) / 60
+    return found, heading
 
 
 def _measure(quick: bool) -> tuple[Findings, list[str]]:

@@ -50,6 +50,11 @@ class Weather:
         return median(run.rate for run in self.runs)
 
     @property
+    def cpu(self) -> float:
+        """Processor seconds per query."""
+        return median(run.cpu_per_query for run in self.runs)
+
+    @property
     def p99(self) -> float:
         """Seconds, at loads.PACE."""
         return median(run.percentile(0.99) for run in self.paced)

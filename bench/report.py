@@ -252,6 +252,7 @@ def _churn(found: Findings) -> Iterator[Line]:
             "≥ 0.75" if judged else "",
             ratio >= 0.75 if judged else None,
         )
+        yield Line(f"{told}: CPU per query, and quiet", f"{_us(churning.cpu)}, {_us(quiet.cpu)}")
         yield Line(
             f"{told}: p99 ÷ quiet p99, {loads.PACE:,} queries/s",
             f"{slower:.1f} ({_ms(churning.p99)} ÷ {_ms(quiet.p99)})",

@@ -115,13 +115,22 @@ def serve(ctx: click.Context, /, **_: Any) -> int:
 
 @cli.command(cls=SettingsCommand, uses=["listen"], short_help="Exit 0 only if a running resolver is ready.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole status as JSON.")
+@click.option(
+    "--max-stale",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    help="Exit 1 also when the engine has been lost for longer.  [default: any time]",
+)
 @click.pass_context
-def check(ctx: click.Context, /, as_json: bool, **_: Any) -> int:
-    """Exit 0 only if the resolver at --listen is ready: sockets bound, first picture applied, answering."""
+def check(ctx: click.Context, /, as_json: bool, max_stale: float | None, **_: Any) -> int:
+    """Exit 0 only if the resolver at --listen is ready: sockets bound, first picture applied, answering.
+
+    While the engine is away the last table is served: ready, and the line says since when it is stale.
+    """
     settings = settings_of(ctx)
     from resolver.show.check import check_running  # noqa: PLC0415
 
-    return check_running(settings.listen[0], as_json=as_json)
+    return check_running(settings.listen[0], as_json=as_json, max_stale=max_stale)
 
 
 @cli.command(cls=SettingsCommand, uses=[*_PICTURE], short_help="Print the names there are.")

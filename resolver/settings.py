@@ -7,21 +7,22 @@ configuration file of each entry in ``SETTINGS``, so a setting that is added her
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 from resolver.names.policy import SearchOrder, Strangers, UpstreamPolicy
+from resolver.setting import SWITCH, Setting, SettingsError, about, choice
 from resolver.spellings import (
+    MAX_RATE,
     MAX_TTL,
     MAX_WORKERS,
     Listen,
-    one_of,
-    quote,
     read_container,
     read_domain,
     read_engine,
     read_existing,
     read_forward,
     read_listen,
+    read_rate,
     read_release,
     read_selector,
     read_size,
@@ -32,7 +33,7 @@ from resolver.spellings import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -44,100 +45,7 @@ GROUPS = ("Listening", "Attaching", "Upstream", "Engine", "Answers", "Running")
 """The sections of ``resolver serve --help``, in order."""
 
 
-class SettingsError(ValueError):
-    """A setting that cannot be used, told in one line: which, from where, what is wrong, what is allowed."""
-
-    def __init__(self, setting: str, origin: str, problem: str, allowed: str = "") -> None:
-        self.setting, self.origin, self.problem, self.allowed = setting, origin, problem, allowed
-        where = f"{setting} ({origin})" if origin else setting
-        super().__init__(f"{where}: {problem}" + (f"; allowed: {allowed}" if allowed else ""))
-
-
 _LISTEN_ALLOWED = "ADDR or ADDR:PORT, IPv6 in brackets before a port"
-_SWITCH = "true or false"
-_NUMBERS = (read_ttl, read_size, read_workers, read_release)
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """How one setting is spelled in its three places, read and explained."""
-
-    name: str
-    """The field of ``Settings``."""
-    group: str
-    help: str
-    metavar: str
-    read: Callable[[str], Any]
-    allowed: str
-    default: Any
-    shown_default: str
-    many: bool
-    reloads: bool
-    """Whether SIGHUP can change it. What needs another socket, engine or process cannot."""
-    key: str
-    """Its key in the configuration file, and with dashes in front its flag."""
-
-    @property
-    def flag(self) -> str:
-        return f"--{self.key}"
-
-    @property
-    def environment(self) -> str:
-        return "RESOLVER_" + self.key.upper().replace("-", "_")
-
-    @property
-    def switch(self) -> bool:
-        """Whether it is on or off and takes no value on the command line."""
-        return self.read is read_switch
-
-    def value(self, given: object) -> Any:
-        """The value of what one of the three places gave: text, or a TOML value.
-
-        Raises ValueError when it is of the wrong type or not allowed.
-        """
-        if isinstance(given, bool) and self.switch:
-            return given
-        if isinstance(given, int) and not isinstance(given, bool) and self.read in _NUMBERS:
-            given = str(given)
-        if not isinstance(given, str):
-            wanted = "text" if self.read not in _NUMBERS else "a whole number"
-            raise ValueError(f"{quote(given)} is not {wanted if not self.switch else _SWITCH}")
-        return self.read(given.strip())
-
-
-def _about(
-    group: str,
-    help: str,
-    read: Callable[[str], Any],
-    allowed: str,
-    *,
-    metavar: str = "",
-    default: str = "",
-    many: bool = False,
-    reloads: bool = False,
-    key: str = "",
-) -> dict[str, Any]:
-    """What stands beside a field of ``Settings``; ``default`` is how help tells the default."""
-    return {
-        "group": group,
-        "help": help,
-        "read": read,
-        "allowed": allowed,
-        "metavar": metavar,
-        "shown_default": default,
-        "many": many,
-        "reloads": reloads,
-        "key": key,
-    }
-
-
-def _choice(
-    group: str, help: str, literal: Any, *, metavar: str, default: str, reloads: bool = False
-) -> dict[str, Any]:
-    words = ", ".join(get_args(literal))
-    read = one_of(literal)
-    told = f"{help} One of {words}."
-    return _about(group, told, read, words, metavar=metavar, default=default, reloads=reloads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +54,7 @@ class Settings:
 
     listen: tuple[Listen, ...] = field(
         default=(Listen("127.0.0.11"),),
-        metadata=_about(
+        metadata=about(
             "Listening",
             "Answer here, over UDP and TCP. Repeatable.",
             read_listen,
@@ -158,17 +66,17 @@ class Settings:
     )
     take_over: bool = field(
         default=False,
-        metadata=_about(
+        metadata=about(
             "Listening",
             "Receive what goes to 127.0.0.11:53 in this network namespace although the engine's own "
             "resolver is there; it is back within seconds of our end. Needs NET_ADMIN.",
             read_switch,
-            _SWITCH,
+            SWITCH,
         ),
     )
     attach: tuple[str, ...] = field(
         default=(),
-        metadata=_about(
+        metadata=about(
             "Attaching",
             "Answer in these running containers in place of their own nameserver. Repeatable; with not: in "
             "front, not in those. With none, only where a label or a command says so.",
@@ -181,7 +89,7 @@ class Settings:
     )
     release_after: int = field(
         default=6,
-        metadata=_about(
+        metadata=about(
             "Attaching",
             "Seconds after our end, however it comes, until a container's own nameserver is back.",
             read_release,
@@ -192,16 +100,26 @@ class Settings:
     )
     fall_back_to_engine: bool = field(
         default=True,
-        metadata=_about(
+        metadata=about(
             "Attaching",
             "Ask the engine's own resolver in the container for what only it may know. On by default.",
             read_switch,
-            _SWITCH,
+            SWITCH,
+        ),
+    )
+    replace: bool = field(
+        default=False,
+        metadata=about(
+            "Listening",
+            "Take the sockets of the resolver that runs here with the same --listen, --take-over and "
+            "--workers, and end it once this one is ready: no question is lost. With none there, just start.",
+            read_switch,
+            SWITCH,
         ),
     )
     upstream: tuple[str, ...] = field(
         default=(),
-        metadata=_about(
+        metadata=about(
             "Upstream",
             "Forward other names to this server. Repeatable; tried in this order.",
             read_upstream,
@@ -214,7 +132,7 @@ class Settings:
     )
     upstream_policy: UpstreamPolicy = field(
         default="ordered",
-        metadata=_choice(
+        metadata=choice(
             "Upstream",
             "Which server is asked first: the first healthy one, the fastest, or strictly the first.",
             UpstreamPolicy,
@@ -224,7 +142,7 @@ class Settings:
     )
     forward: tuple[str, ...] = field(
         default=(),
-        metadata=_about(
+        metadata=about(
             "Upstream",
             "Forward names at and below DOMAIN to this server instead. Repeatable; the longest domain wins.",
             read_forward,
@@ -236,7 +154,7 @@ class Settings:
     )
     cache_size: int = field(
         default=16 << 20,
-        metadata=_about(
+        metadata=about(
             "Upstream",
             "Memory for replies of upstream servers; 0 turns the cache off.",
             read_size,
@@ -247,7 +165,7 @@ class Settings:
     )
     engine: str = field(
         default="",
-        metadata=_about(
+        metadata=about(
             "Engine",
             "The container engine.",
             read_engine,
@@ -258,7 +176,7 @@ class Settings:
     )
     changes: Path | None = field(
         default=None,
-        metadata=_about(
+        metadata=about(
             "Engine",
             "Read the names from this file of changes instead of an engine.",
             read_existing,
@@ -268,7 +186,7 @@ class Settings:
     )
     as_container: str = field(
         default="",
-        metadata=_about(
+        metadata=about(
             "Engine",
             "The container whose view clients on loopback have.",
             read_container,
@@ -280,7 +198,7 @@ class Settings:
     )
     search_order: SearchOrder = field(
         default="first-connected",
-        metadata=_choice(
+        metadata=choice(
             "Answers",
             "Which network of a container is searched first: the one connected first, or the engine's.",
             SearchOrder,
@@ -291,7 +209,7 @@ class Settings:
     )
     ttl: int = field(
         default=600,
-        metadata=_about(
+        metadata=about(
             "Answers",
             "Time to live of container names.",
             read_ttl,
@@ -303,17 +221,17 @@ class Settings:
     )
     names_on_default_bridge: bool = field(
         default=False,
-        metadata=_about(
+        metadata=about(
             "Answers",
             "Answer names on the engine's default bridge too, which the engine itself does not.",
             read_switch,
-            _SWITCH,
+            SWITCH,
             reloads=True,
         ),
     )
     strangers: Strangers = field(
         default="refuse",
-        metadata=_choice(
+        metadata=choice(
             "Answers",
             "What a client gets that is on no network we know.",
             Strangers,
@@ -322,9 +240,32 @@ class Settings:
             reloads=True,
         ),
     )
+    block_private_answers: bool = field(
+        default=False,
+        metadata=about(
+            "Answers",
+            "Answers of upstreams with an address that is not the Internet's become empty, but for names "
+            "below a --forward domain. Against DNS rebinding.",
+            read_switch,
+            SWITCH,
+            reloads=True,
+        ),
+    )
+    client_rate: int = field(
+        default=0,
+        metadata=about(
+            "Answers",
+            "Questions a client may ask in a second; more are refused. 0 sets no limit.",
+            read_rate,
+            f"0 to {MAX_RATE}",
+            metavar="NUMBER",
+            default="0",
+            reloads=True,
+        ),
+    )
     domain: str = field(
         default="",
-        metadata=_about(
+        metadata=about(
             "Answers",
             "Also answer NAME.DOMAIN and NAME.NETWORK.DOMAIN; names below DOMAIN are never forwarded.",
             read_domain,
@@ -335,17 +276,17 @@ class Settings:
     )
     log_level: LogLevel = field(
         default="info",
-        metadata=_choice(
+        metadata=choice(
             "Running", "How much to log.", LogLevel, metavar="LEVEL", default="info", reloads=True
         ),
     )
     log_format: LogFormat = field(
         default="text",
-        metadata=_choice("Running", "How a log line looks.", LogFormat, metavar="FORMAT", default="text"),
+        metadata=choice("Running", "How a log line looks.", LogFormat, metavar="FORMAT", default="text"),
     )
     workers: int = field(
         default=1,
-        metadata=_about(
+        metadata=about(
             "Running",
             "Answering processes, each with a whole table and cache of its own.",
             read_workers,
@@ -356,7 +297,7 @@ class Settings:
     )
     config: Path | None = field(
         default=None,
-        metadata=_about(
+        metadata=about(
             "Running",
             "Read settings from this TOML file.",
             read_existing,

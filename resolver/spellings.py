@@ -20,6 +20,7 @@ MAX_TTL = 2**31 - 1
 """RFC 2181, section 8."""
 MAX_SIZE = 1 << 36
 MAX_WORKERS = 64
+MAX_RATE = 1_000_000
 _UNITS = {"K": 10, "M": 20, "G": 30}
 
 
@@ -175,6 +176,13 @@ def read_domain(text: str) -> str:
     if labels and (labels[-1] == "localhost" or domain in ("in-addr.arpa", "ip6.arpa", "arpa")):
         raise ValueError(f"{quote(text)} has a meaning of its own in DNS")
     return domain
+
+
+def read_rate(text: str) -> int:
+    """Questions per second; 0 for any number."""
+    if not text.isdecimal() or len(text) > 7 or int(text) > MAX_RATE:
+        raise ValueError(f"{quote(text)} is not a number of questions from 0 to {MAX_RATE}")
+    return int(text)
 
 
 def read_container(text: str) -> str:

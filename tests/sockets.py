@@ -13,6 +13,8 @@ from resolver.cache import Cache
 from resolver.serve import tcp, udp
 from resolver.serve.forward import Forwarder
 from resolver.serve.memory import Memory
+from resolver.serve.rates import Rates
+from resolver.serve.rebinding import Rebinding
 from resolver.serve.upstream import Limits, Upstreams
 from tests.scripted import Behaviour, Scripted, upstream
 
@@ -38,7 +40,8 @@ async def with_upstreams(
             addresses.append(scripted[-1].address)
         loop = asyncio.get_running_loop()
         upstreams = Upstreams(loop, limits=limits or Limits())
-        house.queries._forwarder = Forwarder(loop, upstreams, Cache(), house.memory)
+        rebinding = Rebinding(house.table, loop.time)
+        house.queries._forwarder = Forwarder(loop, upstreams, Cache(), house.memory, rebinding)
         house.apply(replace(house.table.policy, upstreams=tuple(addresses)))
         try:
             yield scripted
@@ -75,16 +78,19 @@ def bound(host: str, kind: socket.SocketKind = socket.SOCK_DGRAM) -> socket.sock
 
 
 IP_PKTINFO = 8
-Listen = Callable[[asyncio.AbstractEventLoop, socket.socket, Memory, udp.Ask], udp.Listener]
+Listen = Callable[[asyncio.AbstractEventLoop, socket.socket, Memory, udp.Ask, Rates], udp.Listener]
 
 
 @asynccontextmanager
 async def answering_udp(
-    house: House, host: str = "127.0.0.1", listen: Listen = udp.listen
+    house: House, host: str = "127.0.0.1", listen: Listen = udp.listen, rate: int = 0
 ) -> AsyncIterator[tuple[udp.Listener, int]]:
     """A UDP listener of this house, and its port."""
     sock = bound(host)
-    listener = listen(asyncio.get_running_loop(), sock, house.memory, house.queries.ask)
+    loop = asyncio.get_running_loop()
+    rates = Rates(lambda: 0.0)
+    rates.limit = rate
+    listener = listen(loop, sock, house.memory, house.queries.ask, rates)
     try:
         yield listener, sock.getsockname()[1]
     finally:

@@ -7,7 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from lab.upstream import Upstream, zone
-from tests.faults.running import ADDRESS, Running, ask_udp, question, running
+from tests.faults.running import ADDRESS, Running, ask_tcp, ask_udp, question, running
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,3 +62,26 @@ def test_without_a_cache_every_question_is_asked(tmp_path: Path) -> None:
         for ident in range(3):
             assert address_of(resolver, "out.test", ident)
         assert len(world.server.asked) == 3
+
+
+def test_answers_that_lead_inside_are_blocked_from_the_reload_on(tmp_path: Path) -> None:
+    config = tmp_path / "resolver.toml"
+    config.write_text("")
+    with (
+        Upstream(zone("inside.test 300 A 10.0.0.1")) as world,
+        running(tmp_path, f"--upstream={world.address}", f"--config={config}") as resolver,
+    ):
+        assert address_of(resolver, "inside.test") == bytes((10, 0, 0, 1))
+        config.write_text("block-private-answers = true")
+        resolver.served.tell(signal.SIGHUP)
+        resolver.served.await_log("settings reread")
+        assert address_of(resolver, "inside.test") == b"", "also what was in the cache"
+        assert counters(resolver)["blocked"] == 1
+
+
+def test_a_client_that_asks_too_much_is_refused(tmp_path: Path) -> None:
+    with running(tmp_path, "--client-rate=5") as resolver:
+        for ask in (ask_udp, ask_tcp):
+            rcodes = {ask(resolver.at, question())[3] & 15 for _ in range(100)}
+            assert 5 in rcodes <= {0, 5}
+        assert counters(resolver)["over_rate"] > 0

@@ -23,6 +23,16 @@ if TYPE_CHECKING:
 HERE = Path(__file__)
 
 RIGHT: dict[str, list[tuple[str, object]]] = {
+    "attach": [
+        ("all", ("all",)),
+        ("none", ("none",)),
+        ("not:name=db-*", ("not:name=db-*",)),
+        ("label=tier=web", ("label=tier=web",)),
+        ("label=tier", ("label=tier",)),
+        ("network=dev", ("network=dev",)),
+    ],
+    "release-after": [("3", 3), ("3600", 3600)],
+    "fall-back-to-engine": [("true", True), ("no", False)],
     "listen": [
         ("127.0.0.1", (Listen("127.0.0.1"),)),
         ("10.0.0.1:5353", (Listen("10.0.0.1", 5353),)),
@@ -33,6 +43,7 @@ RIGHT: dict[str, list[tuple[str, object]]] = {
     ],
     "take-over": [("true", True), ("yes", True), ("1", True), ("off", False), ("No", False)],
     "upstream": [("9.9.9.9", ("9.9.9.9:53",)), ("[2620:fe::fe]:853", ("[2620:fe::fe]:853",))],
+    "replace": [("true", True), ("no", False)],
     "upstream-policy": [("fastest", "fastest"), ("Sequential", "sequential")],
     "forward": [
         ("corp.test=10.0.0.1", ("corp.test=10.0.0.1:53",)),
@@ -50,6 +61,8 @@ RIGHT: dict[str, list[tuple[str, object]]] = {
     "ttl": [("0", 0), ("60", 60), ("2147483647", 2**31 - 1)],
     "names-on-default-bridge": [("true", True), ("0", False)],
     "strangers": [("forward", "forward"), ("all-networks", "all-networks")],
+    "block-private-answers": [("yes", True), ("off", False)],
+    "client-rate": [("0", 0), ("1000", 1000)],
     "domain": [("docker", "docker"), (".Docker.Example.", "docker.example"), ("a_b-c.x", "a_b-c.x")],
     "log-level": [("debug", "debug"), ("WARNING", "warning")],
     "log-format": [("json", "json")],
@@ -57,6 +70,14 @@ RIGHT: dict[str, list[tuple[str, object]]] = {
 }
 
 WRONG: dict[str, list[tuple[str, str]]] = {
+    "attach": [
+        ("everything", "begins with no kind of selector"),
+        ("lable=a", "did you mean label"),
+        ("name=", "does not say which name"),
+        ("not:none", "says nothing"),
+    ],
+    "release-after": [("2", "is not from 3 to 3600"), ("soon", "not a whole number")],
+    "fall-back-to-engine": [("perhaps", "neither yes nor no")],
     "listen": [
         ("localhost", "does not start with an IPv4 or IPv6 address"),
         ("127.0.0.1:0", "no port from 1 to 65535"),
@@ -69,6 +90,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("1.2.3", "does not start with"),
     ],
     "take-over": [("maybe", "neither yes nor no")],
+    "replace": [("maybe", "neither yes nor no")],
     "upstream": [("dns.example", "does not start with"), ("0.0.0.0", "no address of a server")],
     "upstream-policy": [("quickest", "none of these")],
     "forward": [
@@ -95,6 +117,12 @@ WRONG: dict[str, list[tuple[str, str]]] = {
     ],
     "names-on-default-bridge": [("2", "neither yes nor no")],
     "strangers": [("all", "none of these")],
+    "block-private-answers": [("10.0.0.0/8", "neither yes nor no")],
+    "client-rate": [
+        ("-1", "not a number of questions"),
+        ("1000001", "not a number"),
+        ("5/s", "not a number"),
+    ],
     "domain": [
         ("a..b", "empty label"),
         ("x" * 64, "63 characters"),
@@ -365,6 +393,8 @@ def test_what_can_change_while_running() -> None:
         "search_order",
         "names_on_default_bridge",
         "strangers",
+        "block_private_answers",
+        "client_rate",
         "domain",
         "log_level",
     }

@@ -72,6 +72,12 @@ class Engine:
     """Seconds since the epoch."""
 
 
+HANDED_OVER = b'"handed over"'
+"""A line of the door that is no change: another process reads the sockets from now on."""
+
+READY = b"ready"
+"""What the answering process says back, once: it answers, and has a full picture."""
+
 Change = Sandbox | Network | Gone | Pending | Sync | Engine | Policy
 
 

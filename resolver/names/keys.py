@@ -84,9 +84,10 @@ def _reversed_ipv6(key: bytes) -> bytes | None:
     if key[0::2] != b"\x01" * 32:
         return None
     try:
-        return bytes.fromhex(key[1::2][::-1].decode("ascii"))
+        address = bytes.fromhex(key[1::2][::-1].decode("ascii"))
     except ValueError:
         return None
+    return address if len(address) == 16 else None  # blanks are skipped
 
 
 def reverse_name(address: bytes) -> str:

@@ -19,6 +19,10 @@ class Policy:
     """Seconds, for records made from the names table."""
     names_on_default_bridge: bool = False
     strangers: Strangers = "refuse"
+    block_private_answers: bool = False
+    """An upstream's reply with an address that is not the Internet's becomes NODATA."""
+    client_rate: int = 0
+    """Questions per second of one client; more are refused. 0: any number."""
     domain: str = ""
     """Also answer ``es.DOMAIN`` and ``es.dev.DOMAIN``; empty for none. Names below it never leave the
     host."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from resolver.names.changes import Change, Engine, Gone, Pending, Sync
-from resolver.names.keys import key_of
+from resolver.names.keys import key_of, reverse_name
 from resolver.names.model import Endpoint, Network, Sandbox
 from resolver.names.policy import Policy
 
@@ -49,10 +49,15 @@ class Table:
         self._owners: dict[bytes, tuple[str, ...]] = {}
         self._subnets: dict[int, list[tuple[int, int, str]]] | None = None
         self._picturing: set[tuple[str, str]] | None = None
+        self._stirred: list[Endpoint] = []
+        self.replaced: set[str] = set()
+        """Ids of the containers that the last change put, changed or removed."""
 
     def apply(self, change: Change) -> Touched:
         """Take one change in; the ids of the networks it touched, or EVERY. Applying it again touches
         nothing."""
+        self._stirred.clear()
+        self.replaced.clear()
         match change:
             case Sandbox():
                 return self._put_sandbox(change)
@@ -75,6 +80,23 @@ class Table:
                 unchanged = change == self.policy
                 self.policy = change
                 return NOTHING if unchanged else EVERY
+
+    def stirred(self) -> set[bytes]:
+        """Keys of the questions whose answers the last change may have changed, unless it touched EVERY:
+        names bare, with their network, below the domain, and reverse names; not the link aliases for them."""
+        domain = key_of(self.policy.domain) if self.policy.domain else None
+        found: set[bytes] = set()
+        for endpoint in self._stirred:
+            network = self.networks.get(endpoint.network)
+            suffix = key_of(network.name) if network else None
+            names = set(_keys(endpoint))
+            if suffix:
+                names |= {name + suffix for name in names}
+            if domain:
+                names |= {name + domain for name in names}
+            found |= names
+            found.update(key for a in _addresses(endpoint) if (key := key_of(reverse_name(a))))
+        return found
 
     def owner(self, address: bytes) -> Sandbox | None:
         """The sandbox that has this address; the one named last where, for a moment, two have it."""
@@ -123,6 +145,8 @@ class Table:
             return NOTHING
         touched = self._unindex(old) if old else set()
         self.sandboxes[sandbox.id] = sandbox
+        self.replaced.add(sandbox.id)
+        self._stirred += sandbox.endpoints
         for endpoint in sandbox.endpoints:
             touched.add(endpoint.network)
             if endpoint.alive:
@@ -187,6 +211,8 @@ class Table:
 
     def _unindex(self, sandbox: Sandbox) -> set[str]:
         touched = set()
+        self.replaced.add(sandbox.id)
+        self._stirred += sandbox.endpoints
         for endpoint in sandbox.endpoints:
             touched.add(endpoint.network)
             if not endpoint.alive:

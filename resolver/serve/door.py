@@ -7,9 +7,10 @@ waits for it.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from resolver.names.changes import BadChange, Change, read
+from resolver.names.changes import HANDED_OVER, READY, BadChange, Change, read
 
 if TYPE_CHECKING:
     import asyncio
@@ -33,8 +34,11 @@ class Door:
         sock: socket.socket,
         apply: Callable[[Change], None],
         closed: Callable[[], None],
+        handed_over: Callable[[], None] | None = None,
     ) -> None:
+        """``handed_over``: somebody else reads our sockets now."""
         self._loop, self._sock, self._apply, self._closed = loop, sock, apply, closed
+        self._handed_over = handed_over
         self._rest = b""
         self._lines: list[bytes] = []
         """Whole lines not applied yet, last first."""
@@ -44,6 +48,11 @@ class Door:
     def close(self) -> None:
         """Stop reading."""
         self._loop.remove_reader(self._sock.fileno())
+
+    def say_ready(self) -> None:
+        """The one thing that is said in the other direction."""
+        with suppress(OSError):
+            self._sock.send(READY)
 
     def _readable(self) -> None:
         try:
@@ -73,6 +82,9 @@ class Door:
 
     def _one(self, line: bytes) -> None:
         if not line.strip():
+            return
+        if line == HANDED_OVER and self._handed_over:
+            self._handed_over()
             return
         try:
             self._apply(read(line))

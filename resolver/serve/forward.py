@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from resolver import cache
+from resolver.serve.rebinding import blocked_reply
 from resolver.wire.query import REFUSED, TCP_SIZE, Query, opt_record, udp_limit, write_reply
 from resolver.wire.reply import ReplyShape, dressed, fitted
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from resolver.cache import Cache, Entry
     from resolver.serve.memory import Memory
+    from resolver.serve.rebinding import Rebinding
     from resolver.serve.udp import Client
     from resolver.serve.upstream import Upstreams
 
@@ -25,9 +27,16 @@ class Forwarder:
     """Forwards, and remembers what came back."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, upstreams: Upstreams, replies: Cache, memory: Memory
+        self,
+        loop: asyncio.AbstractEventLoop,
+        upstreams: Upstreams,
+        replies: Cache,
+        memory: Memory,
+        rebinding: Rebinding | None = None,
     ) -> None:
+        """``rebinding`` looks at what comes from upstream; without it nothing is looked at."""
         self._now = loop.time
+        self._rebinding = rebinding
         self._upstreams, self._cache, self._memory = upstreams, replies, memory
         self.counts = {"cached": 0, "stale": 0, "failed": 0, "over_limit": 0, "refreshed": 0}
 
@@ -55,6 +64,8 @@ class Forwarder:
             if entry.refresh_due(now):
                 self._refresh(packet, query, servers, key)
             return self._from_cache(entry, query, client, now)
+        if self._rebinding and self._rebinding.known(key):
+            return blocked_reply(query)
         if not servers or self._cache.failed(key, now):
             self.counts["failed"] += 1
             return write_reply(query, SERVFAIL)
@@ -81,6 +92,8 @@ class Forwarder:
                 return write_reply(query, SERVFAIL)
             self.counts["stale"] += 1
             return fitted(dressed(stale.packed(now), query.id, query.question, opt_record(query)), limit)
+        if self._blocks(shape, query, key):
+            return blocked_reply(query)
         if keep:
             self._cache.put(key, shape, now)
         reply = query.id + shape.packet[2:12] + query.question + shape.packet[shape.question_end :]
@@ -90,10 +103,16 @@ class Forwarder:
         """Ask again for a name in use before its entry runs out; nobody waits for it."""
 
         def done(shape: ReplyShape | None) -> None:
-            if shape is not None:
+            if shape is not None and not self._blocks(shape, query, key):
                 self._cache.put(key, shape, self._now())
 
         self.counts["refreshed"] += self._upstreams.ask(packet, query.question, servers, b"refresh", done)
+
+    def _blocks(self, shape: ReplyShape, query: Query, key: cache.Key) -> bool:
+        watch = self._rebinding
+        if watch is None or not watch.on or shape.inside:  # a container's own servers know its networks
+            return False
+        return watch.blocks(shape, query, key)
 
     def _from_cache(self, entry: Entry, query: Query, client: Client, now: float) -> bytes:
         limit = TCP_SIZE if client.tcp else udp_limit(query)

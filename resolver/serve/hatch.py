@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from resolver.serve.memory import Memory
     from resolver.serve.queries import Queries
+    from resolver.serve.rates import Rates
     from resolver.serve.tcp import Service
     from resolver.serve.udp import Listener
 
@@ -34,6 +35,7 @@ class Answering(Protocol):
     """The parts of the answering process that a container's sockets are given to."""
 
     memory: Memory
+    rates: Rates
     queries: Queries
     tcp: Service
 
@@ -143,7 +145,7 @@ class Hatch:
         process, asker = self._process, udp.asker_of(identity)
         process.queries.attach(asker, identity, str(said["engine"]))
         listeners = [
-            udp.listen(self._loop, sock, process.memory, process.queries.ask, asker)
+            udp.listen(self._loop, sock, process.memory, process.queries.ask, process.rates, asker)
             for sock in sockets[:count]
         ]
         one = self.attached[identity] = Attached(identity, sockets[:count], listeners)

@@ -7,7 +7,10 @@ repeat.
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MOST_PER_CLIENT: Final = 16_384
 MOST: Final = 65_536
@@ -32,6 +35,8 @@ class Memory:
     def __init__(self) -> None:
         self.clients: dict[bytes, dict[bytes, Kept]] = {}
         """Packed client address → question without its ID → reply. Read by the hot loop directly."""
+        self._named: dict[bytes, dict[bytes, list[bytes]]] = {}
+        """Packed client address → key of a name → the questions about it that are in ``clients``."""
         self._count = 0
 
     def keep(self, client: bytes, body: bytes, reply: Kept) -> None:
@@ -40,18 +45,43 @@ class Memory:
             self.forget_all()
         replies = self.clients.get(client)
         if replies is None:
-            replies = self.clients[client] = {}
+            replies = self._begin(client)
         elif len(replies) >= MOST_PER_CLIENT:
             self.forget(client)
-            replies = self.clients[client] = {}
-        self._count += body not in replies
+            replies = self._begin(client)
+        if body not in replies:
+            self._count += 1
+            self._named[client].setdefault(_key(body), []).append(body)
         replies[body] = reply
 
     def forget(self, client: bytes) -> None:
         """This client's view may have changed."""
         self._count -= len(self.clients.pop(client, ()))
+        self._named.pop(client, None)
+
+    def forget_names(self, client: bytes, keys: Iterable[bytes]) -> None:
+        """What this client is told of these names may have changed, and nothing else."""
+        named = self._named.get(client)
+        if not named:
+            return
+        replies = self.clients[client]
+        for key in keys:
+            for body in named.pop(key, ()):
+                del replies[body]
+                self._count -= 1
 
     def forget_all(self) -> None:
         """Every view may have changed."""
         self.clients.clear()
+        self._named.clear()
         self._count = 0
+
+    def _begin(self, client: bytes) -> dict[bytes, Kept]:
+        self._named[client] = {}
+        replies = self.clients[client] = {}
+        return replies
+
+
+def _key(body: bytes) -> bytes:
+    """The key of the name asked for. A label with a zero octet in it cuts it short: none of ours has one."""
+    return body[10 : body.find(0, 10)].lower()

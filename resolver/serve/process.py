@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from resolver.cache import Cache
+from resolver.names.changes import Engine
 from resolver.names.table import Table
 from resolver.serve import privileges, tcp, udp
 from resolver.serve.door import Door
@@ -25,18 +26,24 @@ from resolver.serve.forward import Forwarder
 from resolver.serve.hatch import Hatch
 from resolver.serve.memory import Memory
 from resolver.serve.queries import Queries
-from resolver.serve.status import StatusSocket
+from resolver.serve.rates import Rates
+from resolver.serve.rebinding import Rebinding
+from resolver.serve.status import Staleness, StatusSocket
 from resolver.serve.upstream import Upstreams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from resolver.names.changes import Change
-    from resolver.names.policy import UpstreamPolicy
+    from resolver.names.policy import Policy, UpstreamPolicy
 
 GRACE: Final = 0.8
 """Seconds that questions under way may take once we are told to end."""
 
+TURNS: Final = 5
+"""Of the loop, until a connection just accepted has been set up and its question read."""
+LONG_GRACE: Final = 5.0
+"""The same when another process has our sockets already, and nobody waits for our end."""
 DESCRIPTORS: Final = 8192
 """How many we want: 2,048 connections of clients, and sockets to upstreams. Unless asked for more, 1,024 is
 usual."""
@@ -78,15 +85,19 @@ class Process:
         self.memory = Memory()
         self.upstreams = Upstreams(loop, policy=start.upstream_policy)
         self.cache = Cache(start.cache_size)
-        self.forwarder = Forwarder(loop, self.upstreams, self.cache, self.memory)
+        self.rebinding = Rebinding(self.table, loop.time)
+        self.rates = Rates(loop.time)
+        self.forwarder = Forwarder(loop, self.upstreams, self.cache, self.memory, self.rebinding)
         self.queries = Queries(loop, self.table, self.memory, self.forwarder)
-        self.tcp = tcp.Service(loop, self.queries.ask)
+        self.tcp = tcp.Service(loop, self.rates.before(self.queries.ask))
         self.listeners: list[udp.Listener] = []
         self.ended = asyncio.Event()
+        self._handed_over = False
         self._sockets = [_socket(fd) for fd in (*start.udp, *start.tcp)]
         self._udp_sockets = self._sockets[: len(start.udp)]
         self._tcp_sockets = self._sockets[len(start.udp) :]
-        self._door = Door(loop, _socket(start.door), self._apply, self.stop)
+        self._door = Door(loop, _socket(start.door), self._apply, self.stop, self.hand_over)
+        self._staleness = Staleness(loop.time)
         self._status = StatusSocket(loop, _socket(start.status), self.status)
         self.hatch = Hatch(loop, self)
         self.upstreams.routes.inside = self.hatch.take
@@ -123,6 +134,7 @@ class Process:
             "picture": table.pictured,
             "engine": engine
             and {"state": engine.state, "url": engine.url, "since": engine.at, "why": engine.why},
+            "stale": self._staleness.told() if table.pictured else None,
             "listening": self.listening,
             "networks": len(table.networks),
             "containers": len(table.sandboxes),
@@ -137,6 +149,8 @@ class Process:
                 "at_hand": hits,
                 **queries.counts,
                 **self.forwarder.counts,
+                "blocked": self.rebinding.blocked,
+                "over_rate": self.rates.refused,
                 "tcp_queries": self.tcp.queries,
             },
             "upstream": self.upstreams.status(),
@@ -147,7 +161,7 @@ class Process:
         for sock in self._tcp_sockets:
             await self.tcp.listen(sock)
         for sock in self._udp_sockets:
-            self.listeners.append(udp.listen(self._loop, sock, self.memory, self.queries.ask))
+            self.listeners.append(udp.listen(self._loop, sock, self.memory, self.queries.ask, self.rates))
         self._loop.add_signal_handler(signal.SIGTERM, self.stop)
         self._loop.add_signal_handler(signal.SIGINT, lambda: None)  # the parent has it too, and tells us
         self._loop.add_signal_handler(signal.SIGUSR1, self.empty_cache)
@@ -159,32 +173,54 @@ class Process:
         """Begin to end."""
         self.ended.set()
 
+    def hand_over(self) -> None:
+        """Somebody else reads our sockets now: begin to end, and take the time for what we have read."""
+        for listener in self.listeners:
+            listener.close()
+        self._handed_over = True
+        self.stop()
+
     def empty_cache(self) -> None:
         """Forget every upstream's reply."""
         entries, octets = self.cache.clear()
         self.memory.forget_all()
+        self.rebinding.forget()
         log.info("the cache was emptied", extra={"entries": entries, "bytes": octets})
 
     def _apply(self, change: Change) -> None:
-        before, upstreams = self.ready, self.table.policy.upstreams
+        before, policy = self.ready, self.table.policy
         self.queries.changed(self.table.apply(change))
-        if self.table.policy.upstreams != upstreams:
-            self.upstreams.forget()
+        if isinstance(change, Engine):
+            self._staleness.heard(change)
+        if self.table.policy is not policy:
+            self._policy_changed(policy, self.table.policy)
         if self.ready and not before:
             # The table is long-lived: later collections need not walk it. None does now either: with 10,000
             # endpoints that is 40 ms in which nobody is answered.
             gc.freeze()
+            self._door.say_ready()
             log.info(
                 "ready", extra={"networks": len(self.table.networks), "containers": len(self.table.sandboxes)}
             )
+
+    def _policy_changed(self, before: Policy, policy: Policy) -> None:
+        self.rates.limit = policy.client_rate
+        if policy.upstreams != before.upstreams:
+            self.upstreams.forget()
+        if policy.block_private_answers and not before.block_private_answers:
+            self.cache.clear()  # what is in it was not looked at
+        self.rebinding.forget()
 
     async def _finish(self) -> None:
         """Questions already in our sockets are answered; those forwarded get their reply while there is
         time."""
         self.tcp.stop_accepting()
-        self.queries.waiting.end()
-        deadline = self._loop.time() + GRACE
-        while self.upstreams.in_flight and self._loop.time() < deadline:  # noqa: ASYNC110 — no event is set per reply
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+        if not self._handed_over:
+            self.queries.waiting.end()
+        deadline = self._loop.time() + (LONG_GRACE if self._handed_over else GRACE)
+        while self._busy() and self._loop.time() < deadline:  # noqa: ASYNC110 — no event is set per reply
             await asyncio.sleep(0.01)
         await asyncio.sleep(0)
         for listener in self.listeners:
@@ -195,6 +231,13 @@ class Process:
         self.tcp.close()
         self._status.close()
         await asyncio.sleep(0)
+
+    def _busy(self) -> bool:
+        """Whether somebody waits for us; when others read our sockets, connections may ask on until they
+        end."""
+        if self.upstreams.in_flight:
+            return True
+        return self._handed_over and bool(len(self.queries.waiting) or self.tcp.connections)
 
 
 def main(argument: str) -> None:

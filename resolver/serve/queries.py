@@ -66,6 +66,8 @@ class Queries:
         self._loop, self._table, self._memory, self._forwarder = loop, table, memory, forwarder
         self._views: dict[bytes, View] = {}
         self._attached: dict[bytes, tuple[str, str]] = {}
+        self._owners: dict[bytes, Sandbox | None] = {}
+        """Whose address it was when the view was made."""
         self._first_heard: dict[bytes, float] = {}
         self._turns: dict[tuple[bytes, ...], int] = {}
         self.waiting: Waiting[Asked] = Waiting(loop, self._decide_again)
@@ -91,25 +93,32 @@ class Queries:
         """The table changed: forget what it touched, and look at the questions that wait."""
         if "*" in touched:
             self._views.clear()
+            self._owners.clear()
             self._memory.forget_all()
         elif touched:
-            owner = self._table.owner
-            for address in [a for a, v in self._views.items() if _stale(v, touched, owner(a))]:
-                del self._views[address]
-                self._memory.forget(address)
+            names = self._table.stirred()
+            for address, view in list(self._views.items()):
+                if self._is_another(address, view, names):
+                    del self._views[address], self._owners[address]
+                    self._memory.forget(address)
+                elif view.depends is EVERY or not view.depends.isdisjoint(touched):
+                    self._memory.forget_names(address, names)
         self.waiting.look_again()
 
     def attach(self, asker: bytes, container: str, engine: str) -> None:
         """Questions of this asker are this container's; ``engine`` is the engine's own resolver there."""
         self._attached[asker] = container, engine
-        self._views.pop(asker, None)
-        self._memory.forget(asker)
+        self._forget(asker)
 
     def detach(self, asker: bytes) -> None:
         """It asks no more."""
         self._attached.pop(asker, None)
-        self._views.pop(asker, None)
-        self._memory.forget(asker)
+        self._forget(asker)
+
+    def _forget(self, address: bytes) -> None:
+        self._views.pop(address, None)
+        self._owners.pop(address, None)
+        self._memory.forget(address)
 
     def view(self, address: bytes) -> View:
         """What the client at this address may see."""
@@ -117,13 +126,25 @@ class Queries:
         if view is None:
             if len(self._views) >= MOST_VIEWS:
                 self._views.clear()
+                self._owners.clear()
                 self._memory.forget_all()
             if address in self._attached:
                 view = view_of_attached(self._table, *self._attached[address])
             else:
                 view = view_of_client(self._table, address, ours=_is_ours(address))
-            self._views[address] = view
+            self._views[address], self._owners[address] = view, self._table.owner(address)
         return view
+
+    def _is_another(self, address: bytes, view: View, names: set[bytes]) -> bool:
+        """Whether a change of containers made a view another one. Most change only what names stand for."""
+        table = self._table
+        if table.owner(address) is not self._owners[address] or view.asker == "stranger":
+            return True
+        if view.sandbox is None and address in self._attached:
+            return True  # it may have been told by now
+        if table.policy.own in table.replaced or (view.sandbox and view.sandbox.id in table.replaced):
+            return True
+        return any(not names.isdisjoint(links.values()) for links in view.links.values())
 
     def _decide(self, asked: Asked, final: bool) -> bytes | None:
         verdict = self._verdict(asked, final)
@@ -256,13 +277,6 @@ class _Doubting:
             self._asked.client.send(reply)
         else:
             self._queries.doubt(self._asked, reply)
-
-
-def _stale(view: View, touched: Touched, owner: Sandbox | None) -> bool:
-    """Whether a view may be another now: a network of it changed, or its address is another container's."""
-    if view.depends is EVERY or not view.depends.isdisjoint(touched):
-        return True
-    return owner is not None and owner is not view.sandbox
 
 
 def _is_ours(address: bytes) -> bool:

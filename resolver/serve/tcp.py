@@ -93,13 +93,18 @@ class Service:
         self._timer = self._loop.call_later(SWEEP, self._sweep) if self.connections else None
 
     def stop_accepting(self) -> None:
-        """No new connections; those there are may finish."""
+        """No new connections; those there are may finish.
+
+        The servers are closed later: a closed one resets what it accepted in this turn of the loop.
+        """
         for server in self._servers:
-            server.close()
+            for sock in server.sockets:
+                self._loop.remove_reader(sock.fileno())
 
     def close(self) -> None:
         """End every connection."""
-        self.stop_accepting()
+        for server in self._servers:
+            server.close()
         if self._timer is not None:
             self._timer.cancel()
         for connection in list(self.connections):

@@ -13,11 +13,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from resolver.serve import mmsg
+from resolver.serve.rates import refusal
 
 if TYPE_CHECKING:
     import asyncio
 
     from resolver.serve.memory import Kept, Memory
+    from resolver.serve.rates import Rates
 
 MOST_TURNS: Final = 8
 """Batches read in a row before other sockets get their turn."""
@@ -58,14 +60,19 @@ class Listener(Protocol):
 
 
 def listen(
-    loop: asyncio.AbstractEventLoop, sock: socket.socket, memory: Memory, ask: Ask, asker: bytes = b""
+    loop: asyncio.AbstractEventLoop,
+    sock: socket.socket,
+    memory: Memory,
+    ask: Ask,
+    rates: Rates,
+    asker: bytes = b"",
 ) -> Listener:
     """Answer on a bound, non-blocking UDP socket until closed.
 
     ``asker``: whoever asks here is known, wherever the question comes from (``asker_of``).
     """
     kind = BatchListener if mmsg.available else PlainListener
-    return kind(loop, sock, memory, ask, asker)
+    return kind(loop, sock, memory, ask, rates, asker)
 
 
 def asker_of(container: str) -> bytes:
@@ -106,6 +113,9 @@ def _outbox(kind: tuple[int, bool]) -> mmsg.Outbox:
     return _outboxes[kind]
 
 
+_EMPTY: Final = 2
+"""Octets of a slot whose question is not answered here: an ID, and nothing behind it."""
+
 _batches: dict[tuple[int, bool], mmsg.Batch] = {}
 """Shared by all sockets of a kind: they are drained one after the other."""
 
@@ -119,10 +129,11 @@ class BatchListener:
         sock: socket.socket,
         memory: Memory,
         ask: Ask,
+        rates: Rates,
         asker: bytes = b"",
     ) -> None:
         self._loop, self._sock, self._fd = loop, sock, sock.fileno()
-        self._memory, self._ask, self._asker = memory, ask, asker
+        self._memory, self._ask, self._rates, self._asker = memory, ask, rates, asker
         self.hits = self.cold = self.shed = 0
         kind = (int(sock.family), _tells_destination(sock))
         if kind not in _batches:
@@ -154,6 +165,8 @@ class BatchListener:
             count = self._batch.receive(self._fd)
             if count == mmsg.SLOTS and not self._asker and self._pressed():
                 self._shed(count)
+            if self._rates.limit:
+                self._refuse(count)
             if count:
                 self._answer(count)
             if count < mmsg.SLOTS:
@@ -178,8 +191,22 @@ class BatchListener:
             key = address if address in clients else b""
             taken[key] = taken.get(key, 0) + 1
             if taken[key] > SHARE:
-                batch.lengths[i * batch.stride + batch.at] = 0
+                batch.lengths[i * batch.stride + batch.at] = _EMPTY
                 self.shed += 1
+
+    def _refuse(self, count: int) -> None:
+        """Empty the slots of those who ask more than they may, and tell them."""
+        batch = self._batch
+        for i in range(count):
+            at, length = i * mmsg.SIZE, batch.lengths[i * batch.stride + batch.at]
+            name = batch.names[i * batch.name_size :]
+            address = self._asker or name[self._first : self._last].tobytes()
+            if length > _EMPTY and self._rates.over(address):
+                packet = batch.replies[at : at + 2].tobytes() + batch.bodies[at : at + length - 2].tobytes()
+                reply = refusal(packet)
+                if reply is not None:
+                    self.send_later(reply, *batch.sender(i))
+                batch.lengths[i * batch.stride + batch.at] = _EMPTY
 
     def _answer(self, count: int) -> None:
         """The hot loop. A slot left without a reply splits the batch into runs."""
@@ -266,9 +293,11 @@ class PlainListener:
         sock: socket.socket,
         memory: Memory,
         ask: Ask,
+        rates: Rates,
         asker: bytes = b"",
     ) -> None:
-        self._loop, self._sock, self._memory, self._ask, self._asker = loop, sock, memory, ask, asker
+        self._loop, self._sock, self._memory, self._ask = loop, sock, memory, ask
+        self._rates, self._asker = rates, asker
         self.hits = self.cold = 0
         loop.add_reader(sock.fileno(), self._drain)
 
@@ -288,7 +317,10 @@ class PlainListener:
             address = self._asker or socket.inet_pton(self._sock.family, to[0].partition("%")[0])
             client = PlainClient(self._sock, to, ancillary, address, packet[2:])
             hits = self.hits
-            reply = self._at_hand(client) or self._ask(packet, client)
+            if self._rates.limit and self._rates.over(address):
+                reply = refusal(packet)
+            else:
+                reply = self._at_hand(client) or self._ask(packet, client)
             self.cold += self.hits == hits
             if reply:
                 client.send(packet[:2] + reply[2:])

@@ -56,6 +56,7 @@ class Routes:
     def __init__(self, policy: Policy) -> None:
         self.policy: Policy = policy
         self.inside: Inside | None = None
+        self.most = MOST_ROUTES
         self.version = 0
         """Counted up whenever a server goes down or comes back: orders are made anew."""
         self._servers: dict[str, Server] = {}
@@ -88,7 +89,7 @@ class Routes:
         return {spec: server.status() for spec, server in self._servers.items()}
 
     def _make(self, servers: tuple[str, ...]) -> Route:
-        if len(self._routes) >= MOST_ROUTES:
+        if len(self._routes) >= self.most:
             self.forget()
         known = []
         for spec in servers:

@@ -31,13 +31,18 @@ class NotReadyError(Exception):
     """Not ready, and why."""
 
 
-def check_running(listen: Listen, *, as_json: bool = False) -> int:
-    """Print one line that says what is so or is not; 0 when ready, else 1."""
+def check_running(listen: Listen, *, as_json: bool = False, max_stale: float | None = None) -> int:
+    """Print one line that says what is so or is not; 0 when ready, else 1.
+
+    Without the engine the last table is served, and that is ready: to be started anew would lose it. Who
+    wants to hear of it says after how many seconds, with ``max_stale``.
+    """
     status: dict[str, Any] = {}
     try:
         status = read_status(listen)
         _judge(status)
         ask(listen)
+        _judge_age(status, max_stale)
         why, ready = _summary(status, listen), True
     except NotReadyError as error:
         why, ready = str(error), False
@@ -95,6 +100,14 @@ def _judge(status: dict[str, Any]) -> None:
     if not status.get("picture"):
         raise NotReadyError(f"the engine's first picture is not in yet; {_engine(status)}")
     raise NotReadyError("the answering process is being started")
+
+
+def _judge_age(status: dict[str, Any], most: float | None) -> None:
+    seconds = _stale_seconds(status)
+    if most is not None and seconds is not None and seconds > most:
+        raise NotReadyError(
+            f"the table may be {_spell(seconds)} old, more than {_spell(most)}; {_engine(status)}"
+        )
 
 
 def ask(listen: Listen) -> None:
@@ -158,7 +171,20 @@ def _engine(status: dict[str, Any]) -> str:
     if engine.get("state") == "reached":
         return f"{url} reached"
     why = f": {engine['why']}" if engine.get("why") else ""
-    return f"{url} lost{_since(engine.get('since'))}{why}"
+    seconds = _stale_seconds(status)
+    if seconds is None:
+        return f"{url} lost{_since(engine.get('since'))}{why}"
+    return f"{url} lost, the table is stale{_since(time.time() - seconds)} ({_spell(seconds)}){why}"
+
+
+def _stale_seconds(status: dict[str, Any]) -> float | None:
+    stale = status.get("stale")
+    seconds = stale.get("seconds") if isinstance(stale, dict) else None
+    return seconds if isinstance(seconds, int | float) else None
+
+
+def _spell(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _since(moment: object) -> str:

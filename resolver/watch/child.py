@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import resolver
-from resolver.names.changes import Change, write
+from resolver.names.changes import HANDED_OVER, READY, Change, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 NOBODY: Final = 65534
 GRACE: Final = 0.9
 """Seconds the child has to finish its answers when told to end."""
+LONG_GRACE: Final = 6.0
+"""The same when somebody else has its sockets: then it takes its time."""
 LEAST_BACKLOG: Final = 8 << 20
 """Octets of lines that may wait for a child that does not read; a full picture twice over if that is more."""
 SHORT_LIFE: Final = 1.0
@@ -72,6 +74,8 @@ class Child:
         self._writing = self._stopping = False
         self._born = self._pause = 0.0
         self._again: asyncio.TimerHandle | None = None
+        self.ready = asyncio.Event()
+        """The present one answers, from a full picture."""
 
     @property
     def pid(self) -> int | None:
@@ -93,6 +97,7 @@ class Child:
         self._door, self._born = ours, self._loop.time()
         self._loop.add_reader(ours.fileno(), self._ended)
         self._backlog.clear()
+        self.ready.clear()
         picture = b"".join(_line(change) for change in self._picture())
         self._limit = max(LEAST_BACKLOG, 2 * len(picture))
         self._put(picture)
@@ -127,6 +132,17 @@ class Child:
             log.warning("the answering process did not end in time", extra={"pid": process.pid})
             _tell(process, signal.SIGKILL)
             await _gone(process, GRACE)
+
+    async def hand_over(self) -> None:
+        """Let it read no further question, answer those it has, and end: somebody else has its sockets."""
+        self._stopping = True
+        if self._again:
+            self._again.cancel()
+        process = self._process
+        self._put(HANDED_OVER + b"\n")
+        if process and not await _gone(process, LONG_GRACE):
+            log.warning("the answering process did not end in time", extra={"pid": process.pid})
+            _tell(process, signal.SIGKILL)
 
     def _spawn(self, door: socket.socket, hatch: socket.socket | None) -> subprocess.Popen[bytes]:
         """A process group of its own: Ctrl-C at the terminal is for us, and we tell the child."""
@@ -194,8 +210,10 @@ class Child:
         """The child's end of the door is closed: it is dead or as good as dead."""
         if self._door is not None:
             with suppress(OSError):  # nothing there, or cut off with lines unread
-                if self._door.recv(4096):
-                    return  # it has nothing to say to us, but may try
+                if said := self._door.recv(4096):
+                    if said == READY:
+                        self.ready.set()
+                    return  # it has nothing else to say to us, but may try
         process, self._process = self._process, None
         self._close_door()
         if process is None or self._stopping:

@@ -16,6 +16,7 @@ the border:
 from __future__ import annotations
 
 import errno
+import http.client
 import json
 import socket
 import threading
@@ -315,16 +316,34 @@ def _translated(place: Place) -> Iterator[None]:
     try:
         yield
     except docker.errors.NotFound as error:
+        if not _says_so_itself(error.response):
+            raise EngineError(f"something in front of the engine at {place.url} answers 404") from None
         raise NotThere(str(error.explanation or error)) from None
     except docker.errors.APIError as error:
         raise EngineError(f"the engine at {place.url} refused: {error.explanation or error}") from None
     except requests.exceptions.Timeout:
         raise EngineError(f"the engine at {place.url} does not answer in time") from None
-    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+    except requests.exceptions.InvalidJSONError as error:
+        raise EngineError(f"the engine at {place.url} sent what cannot be read: {error}") from None
+    except (
+        docker.errors.DockerException,
+        requests.RequestException,
+        http.client.HTTPException,
+        OSError,
+    ) as error:
         raise _unreachable(place, error) from None
     except (ValueError, RuntimeError, TypeError, KeyError, AttributeError) as error:
         # Broken JSON, a half-sent chunk, a socket closed under the SDK's feet.
         raise EngineError(f"the engine at {place.url} sent what cannot be read: {error}") from None
+
+
+def _says_so_itself(response: requests.Response | None) -> bool:
+    """Whether it is the engine that does not know the thing, not a proxy that does not know the engine."""
+    try:
+        said = response.json() if response is not None else None
+    except ValueError:
+        return False
+    return isinstance(said, dict) and "message" in said
 
 
 _ADVICE: Final[Mapping[int, str]] = {

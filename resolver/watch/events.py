@@ -34,11 +34,6 @@ class Event:
     name: str = ""
     """For a container's rename: what it is called from now on."""
 
-    @property
-    def stamp(self) -> str:
-        """As the engine's ``since`` takes it without loss."""
-        return f"{self.at // 1_000_000_000}.{self.at % 1_000_000_000:09d}"
-
 
 @dataclass(frozen=True, slots=True)
 class Inspect:

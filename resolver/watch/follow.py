@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from resolver.names.changes import Change
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 THREADS: Final = 8
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 5.0
+RECENT: Final = 1024
+"""Events remembered: more than an engine keeps (Docker 256), and than happen within a second."""
 
 log = logging.getLogger(__name__)
 
@@ -51,22 +54,23 @@ class Follower:
         self.book, self.tell = book, tell
         self.picture = Picture()
         self.running = Running()
-        self.last: Event | None = None
-        """The newest event heard."""
+        self.recent: deque[Event] = deque(maxlen=RECENT)
+        """The newest events heard, newest last."""
         self.workers = Workers(THREADS)
         self._places, self._pictured, self.seen = places, pictured, seen
-        self._failures, self._lost_at, self._why = 0, 0.0, ""
+        self._loop = asyncio.get_running_loop()
+        self._failures, self._why = 0, ""
+        self._stale_from: float | None = None
+        """The loop's time when the book was last known to be true; None while it is followed."""
 
     async def run(self) -> None:
         """Until cancelled."""
-        loop = asyncio.get_running_loop()
         try:
             while True:
-                began = loop.time()
-                why = await self._one_session()
+                began = self._loop.time()
+                why, cut = await self._one_session()
                 self._failures += 1
-                self._lost_at = self._lost_at or time.time()
-                if self._failures == 1 and loop.time() - began > FIRST_PAUSE:
+                if cut and self._failures == 1 and self._loop.time() - began > FIRST_PAUSE:
                     continue  # a proxy that cuts long streams: most often the engine is there
                 self._lost(why)
                 await asyncio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 1.3 ** (self._failures - 1)))
@@ -76,22 +80,27 @@ class Follower:
     def reached(self, engine: Engine) -> None:
         """A session has its picture."""
         if self._failures or not self.book.pictured:
-            away = round(time.time() - self._lost_at, 1) if self._lost_at else 0
+            away = 0.0 if self._stale_from is None else round(self._loop.time() - self._stale_from, 1)
             log.info("engine reached", extra={"url": engine.url, "api": engine.api, "away": away})
-        self._failures, self._lost_at, self._why = 0, 0.0, ""
+        self._failures, self._stale_from, self._why = 0, None, ""
         self._pictured()
 
-    async def _one_session(self) -> str:
-        """Why it ended."""
+    async def _one_session(self) -> tuple[str, bool]:
+        """Why it ended, and whether only its stream did."""
+        confirmed = self._loop.time()
         try:
             engine = await self.workers.submit(lambda: Engine.reach(self._places()))
             session = Session(self, engine)
             try:
-                return await session.run()
+                return await session.run(), True
             finally:
                 session.close()
+                confirmed = session.confirmed
         except EngineError as error:
-            return str(error)
+            return str(error), False
+        finally:
+            if self._stale_from is None:
+                self._stale_from = confirmed
 
     def _lost(self, why: str) -> None:
         if why == self._why:
@@ -99,4 +108,6 @@ class Follower:
         self._why = why
         url = self.book.engine.url if self.book.engine else self._places()[0].url
         log.warning("no engine: %s; what was known last goes on being answered", why)
-        self.tell([EngineLine("lost", url, why, round(self._lost_at, 3))])
+        # Durations by the monotonic clock, whatever is done to the other one.
+        since = time.time() - (self._loop.time() - (self._stale_from or self._loop.time()))
+        self.tell([EngineLine("lost", url, why, round(since, 3))])

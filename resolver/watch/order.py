@@ -81,6 +81,16 @@ class Order:
 
         return {network: place for place, network in enumerate(sorted(networks, key=key))}
 
+    def known(self) -> dict[str, dict[str, int]]:
+        """What the engine could not tell anew, for the version that comes after us: container → network →
+        when it was connected."""
+        return {identity: dict(known.since) for identity, known in self._containers.items() if known.listed}
+
+    def recall(self, told: Mapping[str, Mapping[str, int]]) -> None:
+        """Begin with what an earlier version knew. What happens to be heard again says the same again."""
+        for identity, since in told.items():
+            self._containers[identity] = _Connections(dict(since), listed=True)
+
     def forget(self, container: str) -> None:
         """The container is no more."""
         self._containers.pop(container, None)

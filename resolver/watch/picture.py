@@ -21,9 +21,13 @@ from resolver.watch.order import Order
 from resolver.watch.own import interfaces_of, own_addresses
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from resolver.names.changes import Change
     from resolver.names.model import Network, Sandbox
 
+NEIGHBOURS: Final = 1_000_000_000
+"""Nanoseconds within which events may be out of order."""
 AT_ONCE: Final = 4
 """Inspects under way when a whole picture is drawn."""
 
@@ -66,7 +70,7 @@ def picture(engine: Engine) -> list[Change]:
     Raises EngineError. What vanishes while we look is left out.
     """
     drawing = Picture()
-    events, _ = replay(engine, None, engine.now())
+    events, _ = replay(engine, (), engine.now())
     for event in events:
         drawing.order.heard(event)
     changes: list[Change] = [drawing.network(body) for body in engine.networks()]
@@ -77,19 +81,28 @@ def picture(engine: Engine) -> list[Change]:
     return changes
 
 
-def replay(engine: Engine, last: Event | None, now: int) -> tuple[list[Event], bool]:
-    """What the engine's buffer tells of the time before ``now``, and whether nothing is missing. Blocks.
+def replay(engine: Engine, known: Sequence[Event], now: int) -> tuple[list[Event], bool]:
+    """What the engine's buffer tells of the time before ``now`` beside the events ``known``, oldest first,
+    and whether nothing is missing. Blocks.
 
-    It begins with the ``last`` event heard, or with the oldest there is. ``since`` includes its own moment,
-    so a replay that does not begin with the last event heard is one with a gap.
+    It begins a little before the last one known, or with the oldest there is. A replay without that last one
+    has a gap. A little before, because the engine stamps events before it puts them in their order: it looks
+    back no further than to the first that is too old, which may be a neighbour.
     """
+    last = known[-1] if known else None
     until = _moment(now)
     if last and last.at >= until:
         return [], True
-    since = last.stamp if last else _buffer_begins(engine, now)
-    bodies = engine.events(since, f"{until // 1_000_000_000}.{until % 1_000_000_000:09d}")
+    since = _stamp(max(last.at - NEIGHBOURS, NEIGHBOURS)) if last else _buffer_begins(engine, now)
+    bodies = engine.events(since, _stamp(until))
     events = [event for body in bodies if body is not None and (event := read_event(body))]
-    return [event for event in events if event != last], last is None or last in events
+    seen = frozenset(known)
+    return [event for event in events if event not in seen], last is None or last in events
+
+
+def _stamp(at: int) -> str:
+    """As the engine takes a moment without loss."""
+    return f"{at // 1_000_000_000}.{at % 1_000_000_000:09d}"
 
 
 def _moment(now: int) -> int:

@@ -12,7 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from resolver.names.changes import BadChange, Change, Sync, read
 from resolver.names.model import Network, Sandbox
 from resolver.names.policy import Policy
 from resolver.settings import Settings, SettingsError
@@ -21,8 +20,10 @@ from resolver.watch.book import Book
 from resolver.watch.capabilities import CannotAttach, CannotDropRoot, may_attach, may_drop_root
 from resolver.watch.child import Child
 from resolver.watch.find import places
+from resolver.watch.handover import Former, Offer, Remembered, open_offer, receive
 from resolver.watch.own import mounted_container, named, own_addresses, own_container
 from resolver.watch.sockets import CannotListen, Sockets, open_sockets
+from resolver.watch.static import BadChanges, load_changes
 from resolver.watch.takeover import RENEWAL, TakeOver, TakeOverFailed
 from resolver.watch.upstreams import (
     PROC_TCP,
@@ -39,16 +40,13 @@ from resolver.watch.upstreams import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from resolver.names.changes import Change
     from resolver.watch.attach.attacher import Attacher
 
 LOOK_AT_RESOLV_CONF: Final = 1.0
 """Seconds between looks at whether /etc/resolv.conf was changed: one system call."""
 
 log = logging.getLogger(__name__)
-
-
-class BadChanges(Exception):
-    """A file of changes that cannot be used; the text says which line and why."""
 
 
 def run(settings: Settings, reload: Callable[[], Settings] | None = None) -> int:
@@ -66,9 +64,12 @@ def run(settings: Settings, reload: Callable[[], Settings] | None = None) -> int
         book = Book()
         if settings.changes:
             load_changes(settings.changes, book)
-        sockets = open_sockets(settings.listen, take_over=settings.take_over, workers=settings.workers)
+        former = receive(settings) if settings.replace else None
+        sockets = former.sockets if former else _opened(settings)
         take_over = TakeOver.begun(*sockets[0].redirected) if settings.take_over else None
-        return asyncio.run(_serve(settings, reload, book, sockets, take_over))
+        if take_over and former:
+            take_over.renew()  # somebody answers already, and goes on until we do
+        return asyncio.run(_serve(settings, reload, book, sockets, take_over, former))
     except BadChanges as error:
         log.error("%s", error)
         return 2
@@ -87,25 +88,8 @@ def _want_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def load_changes(path: Path, book: Book) -> None:
-    """Read a file of changes into the book: a static table, or recorded lines. Raises BadChanges.
-
-    Blank lines and lines that begin with ``#`` are passed over. Settings in it are: the command line's count.
-    """
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise BadChanges(f"changes: {path} cannot be read: {error.strerror}") from None
-    for number, line in enumerate(lines, 1):
-        if not line.strip() or line.lstrip().startswith(b"#"):
-            continue
-        try:
-            change = read(line)
-        except BadChange as error:
-            raise BadChanges(f"changes: {path} line {number}: {error}") from None
-        if not isinstance(change, Policy):
-            book.note(change)
-    book.note(Sync("end"))
+def _opened(settings: Settings) -> list[Sockets]:
+    return open_sockets(settings.listen, take_over=settings.take_over, workers=settings.workers)
 
 
 async def _serve(
@@ -114,8 +98,9 @@ async def _serve(
     book: Book,
     sockets: list[Sockets],
     take_over: TakeOver | None,
+    former: Former | None,
 ) -> int:
-    return await Watch(settings, reload, book, sockets, take_over).run()
+    return await Watch(settings, reload, book, sockets, take_over, former).run()
 
 
 class Watch:
@@ -128,8 +113,9 @@ class Watch:
         book: Book,
         sockets: list[Sockets],
         take_over: TakeOver | None,
+        former: Former | None = None,
     ) -> None:
-        self.settings, self.book = settings, book
+        self.settings, self.book, self._sockets, self._former = settings, book, sockets, former
         self._loop = asyncio.get_running_loop()
         self._attacher = self._attaching(len(sockets)) if settings.attach else None
         hatches = self._attacher.hatches if self._attacher else [None] * len(sockets)
@@ -152,6 +138,8 @@ class Watch:
         self._mounted = mounted_container()
         self._policy_is_due = False
         self._tasks: list[asyncio.Task[None]] = []
+        self._offer: Offer | None = None
+        self._remembered: Callable[[], Remembered] = dict
 
     async def run(self) -> int:
         """Until told to stop; the exit code."""
@@ -160,8 +148,13 @@ class Watch:
         self._loop.add_signal_handler(signal.SIGHUP, self._reread)
         self._loop.add_signal_handler(signal.SIGUSR1, self._empty_caches)
         self.book.note(self._policy())
-        for child in self.children:
-            child.start()
+        offer = self._former.offer if self._former else open_offer(self.settings.listen[0])
+        if offer:
+            self._offer = Offer(
+                offer, self.settings, self._sockets, lambda: self._remembered(), self._replaced
+            )
+        if not self._former or self.book.pictured:
+            self._start_children()
         self._begin(self._watch_resolv_conf())
         if self._take_over:
             self._begin(self._renew(self._take_over))
@@ -194,6 +187,29 @@ class Watch:
 
     # Beginning and end
 
+    def _start_children(self) -> None:
+        for child in self.children:
+            child.start()
+        former, self._former = self._former, None
+        if former:
+            self._begin(self._succeed(former))
+
+    async def _succeed(self, former: Former) -> None:
+        """Who ran before answers until ours do."""
+        await asyncio.gather(*(child.ready.wait() for child in self.children))
+        former.end()
+
+    def _replaced(self) -> None:
+        """Another one answers on our sockets, and owns what was taken over."""
+        log.info("another one has taken over")
+        self._take_over = None
+        self._begin(self._hand_over())
+
+    async def _hand_over(self) -> None:
+        """What we know is kept right until the last answer."""
+        await asyncio.gather(*(child.hand_over() for child in self.children))
+        self._stopped.set()
+
     def _begin(self, story: object) -> None:
         assert asyncio.iscoroutine(story)
         task = self._loop.create_task(story)
@@ -208,6 +224,8 @@ class Watch:
             self._stopped.set()
 
     async def _stop(self) -> None:
+        if self._offer:
+            self._offer.close()
         for task in self._tasks:
             task.cancel()
         if self._take_over:
@@ -230,12 +248,19 @@ class Watch:
             return places(self.settings.engine, os.environ, Path.home())
 
         seen = self._attacher.seen if self._attacher else None
-        await Follower(candidates, self.book, self.tell, self._pictured, seen).run()  # type: ignore[arg-type]
+        follower = Follower(candidates, self.book, self.tell, self._pictured, seen)  # type: ignore[arg-type]
+        if self._former:
+            follower.picture.order.recall(self._former.remembered)
+        self._remembered = follower.picture.order.known
+        await follower.run()
 
     def _pictured(self) -> None:
         self.book.pictured = True
         self.book.note(self._policy())
-        self._tell_children(self.book.picture())
+        if self._former:
+            self._start_children()  # not before: until now who ran before us knows better
+        else:
+            self._tell_children(self.book.picture())
 
     def _ready(self) -> bool:
         """Whether there are names, and somebody to answer."""
@@ -278,6 +303,8 @@ class Watch:
             ttl=s.ttl,
             names_on_default_bridge=s.names_on_default_bridge,
             strangers=s.strangers,
+            block_private_answers=s.block_private_answers,
+            client_rate=s.client_rate,
             domain=s.domain,
             own=self._own(),
             upstreams=self._upstreams(ourselves),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from resolver.names.changes import Engine as EngineLine
 from resolver.names.changes import Gone, Pending
+from resolver.watch.audit import is_whole
 from resolver.watch.containers import STOPPED, Json, renamed, started_at, unspeakable, withdrawn
 from resolver.watch.engine import Engine, EngineError, EngineUnreachable, EventStream, NotThere
 from resolver.watch.events import (
@@ -32,9 +33,9 @@ from resolver.watch.own import own_addresses
 from resolver.watch.picture import replay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from resolver.names.model import Sandbox
+    from resolver.names.model import Network, Sandbox
     from resolver.watch.follow import Follower
 
 WALKERS: Final = 3
@@ -46,10 +47,12 @@ SETTLE: Final = 1.0
 PATIENCE: Final = 5.0
 """Seconds until we look at a container that was coming and never said it started; also between tries that
 fail."""
-PING: Final = 30.0
-"""Seconds of silence after which the engine is asked whether it still is there."""
+SLOWEST: Final = 60.0
+"""Seconds between tries at most."""
+AUDIT: Final = 10.0
+"""Seconds between comparisons of what the stream told with what the engine's buffer holds."""
 FULL: Final = 300.0
-"""Seconds between full pictures: an engine skips events for a reader it finds too slow, and tells nobody."""
+"""Seconds between full pictures, whatever the events say."""
 LATE: Final = 2.0
 """Seconds an event may be older than the promptest one before we must have been too slow ourselves."""
 
@@ -77,6 +80,10 @@ class Session:
         self._walking: list[asyncio.Task[None]] = []
         self._stream: EventStream | None = None
         self._why = f"the engine at {engine.url} ended its stream of events"
+        self.confirmed = self._loop.time()
+        """When the engine last said something that the book agrees with."""
+        self._tries: dict[Key, int] = {}
+        """How often in a row a thing could not be looked at."""
         self._least_lag: float | None = None
         self._doubt = self._over = False
         self._woken = asyncio.Event()
@@ -85,10 +92,10 @@ class Session:
         """Until the stream ends; why it did. Raises EngineError."""
         submit, engine = self._follower.workers.submit, self._engine
         now = await submit(engine.now)
-        events, complete = await submit(replay, engine, self._follower.last, now)
+        events, complete = await submit(replay, engine, tuple(self._follower.recent), now)
         if not complete:
             log.warning("events were lost while the engine was away; a full picture makes it good")
-            self._follower.last = None
+            self._follower.recent.clear()
         for event in events:
             self._learn(event)
         self._stream = await submit(engine.events, f"{now}.0")
@@ -100,14 +107,24 @@ class Session:
         while not self._over:
             self._woken.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), PING)
+                await asyncio.wait_for(self._woken.wait(), AUDIT)
             if self._doubt or self._loop.time() - drawn > FULL:
                 self._doubt = False
                 await self._draw()
                 drawn = self._loop.time()
             elif not self._over:
-                await submit(engine.ping)
+                await self._audit()
         return self._why
+
+    async def _audit(self) -> None:
+        """A stream that is not whole ends the session; the next one makes it good. Raises EngineError."""
+        began = self._loop.time()
+        if await is_whole(self._engine, self._follower.workers, self._follower.recent):
+            self.confirmed = began
+        elif not self._over:
+            self._why = f"the engine at {self._engine.url} left out events of its stream"
+            log.warning("%s; connecting anew", self._why)
+            self._over = True
 
     def close(self) -> None:
         """Leave nothing running."""
@@ -124,18 +141,24 @@ class Session:
     def _read(self, stream: EventStream) -> None:
         """In its own thread. However the stream ends, the session does."""
         with suppress(RuntimeError):  # the loop is closed
-            with suppress(EngineError):
+            try:
                 for body in stream:
                     self._loop.call_soon_threadsafe(self._heard, body)
-            self._loop.call_soon_threadsafe(self._ended)
+            except EngineError as error:
+                log.debug("%s", error)
+            finally:
+                self._loop.call_soon_threadsafe(self._ended)
 
     def _ended(self) -> None:
+        if not self._over:
+            self.confirmed = self._loop.time()
         self._over = True
         self._woken.set()
 
     def _heard(self, body: Json | None) -> None:
         if self._over:
             return
+        self.confirmed = self._loop.time()
         event = read_event(body) if body is not None else None
         if event is None:
             if body is None:
@@ -148,13 +171,15 @@ class Session:
             self._take(step)
 
     def _learn(self, event: Event) -> None:
-        self._follower.last = event
+        self._follower.recent.append(event)
         self._follower.running.heard(event)
         self._follower.picture.order.heard(event)
 
     def _lag(self, event: Event) -> None:
         """We were too slow, or stopped: the engine gives each reader 0.1 s, then skips what it cannot
         deliver."""
+        if not event.at:
+            return  # an engine that does not say when
         lag = time.time() - event.at / 1e9
         if self._least_lag is None or lag < self._least_lag:
             self._least_lag = lag
@@ -188,8 +213,12 @@ class Session:
         self._note(step)
         sandbox = self._book.sandboxes.get(step.container)
         coming = self._book.pending.get(step.container)
-        if sandbox is None or step.at < self._started.get(step.container, 0):
-            return  # not known, or the end of an earlier run
+        if sandbox is None:
+            return
+        if step.at < self._started.get(step.container, 0):
+            # The end of an earlier run, told late; or of this one, and the engine's clock was set back.
+            self._look(("container", step.container))
+            return
         if coming and not step.network:
             return  # some engines tell of the end of the last run after the next one's connects
         self._tell([withdrawn(sandbox, step.network), *([coming] if coming else ())])
@@ -217,6 +246,7 @@ class Session:
             return
         self._follower.picture.order.forget(identity)
         self._started.pop(identity, None)
+        self._tries.pop(key, None)
         self._reported = {entry for entry in self._reported if entry[0] != identity}
 
     # Looks
@@ -256,18 +286,23 @@ class Session:
                 self._seen(body)
             else:
                 self._tell([self._follower.picture.network(body)])
+            self._tries.pop(key, None)
         except NotThere:
             self._tell([Gone(kind, identity)])
         except EngineUnreachable as error:
             self._why = str(error)
             self._ended()
         except (EngineError, ValueError) as error:
-            log.warning("%s %.12s could not be looked at: %s", kind, identity, error)
-            self._loop.call_later(0, self._retry, key)
+            tries = self._tries[key] = self._tries.get(key, 0) + 1
+            if tries == 1:
+                log.warning("%s %.12s could not be looked at: %s", kind, identity, error)
+            # Later and later: a look that hangs costs a thread for as long as its time-out.
+            delay = min(SLOWEST, PATIENCE * 2 ** (tries - 1))
+            self._loop.call_later(0, self._retry, key, delay)
 
-    def _retry(self, key: Key) -> None:
+    def _retry(self, key: Key, delay: float) -> None:
         if not self._over:
-            self._look_later(key, PATIENCE)
+            self._look_later(key, delay)
 
     def _seen(self, body: Json) -> None:
         sandbox = self._follower.picture.sandbox(body)
@@ -309,10 +344,10 @@ class Session:
     async def _draw(self) -> None:
         """Look at everything. What is new is told as it is seen; the first time, and after a loss, the caller
         tells all of it."""
-        submit, follower = self._follower.workers.submit, self._follower
+        submit, follower, began = self._follower.workers.submit, self._follower, self._loop.time()
         known, networks_known = set(self._book.sandboxes), set(self._book.networks)
         follower.picture.addresses = own_addresses()
-        networks = [follower.picture.network(body) for body in await submit(self._engine.networks)]
+        networks = [*self._networks(await submit(self._engine.networks))]
         self._tell(networks)
         listed = {str(body.get("Id")): body for body in await submit(self._engine.containers)}
         unseen = dict(listed)
@@ -332,6 +367,14 @@ class Session:
             self._gone(("container", identity))
         for identity in networks_known - {network.id for network in networks}:
             self._gone(("network", identity))
+        self.confirmed = began
+
+    def _networks(self, bodies: Iterable[Json]) -> Iterator[Network]:
+        for body in bodies:
+            try:
+                yield self._follower.picture.network(body)
+            except ValueError as error:
+                log.warning("the engine lists what cannot be used: %s", error)
 
     async def _walk(self, identities: Iterator[str], unseen: dict[str, Json]) -> None:
         for identity in identities:

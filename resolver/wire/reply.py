@@ -174,7 +174,7 @@ def _read_lone_address(packet: bytes, end: int, additionals: int) -> ReplyShape 
         stop += 11 + (packet[opt + 9] << 8 | packet[opt + 10])
     if stop != len(packet) or ttl > _LONGEST_TTL or packet[end - 3] != rtype or packet[end - 4]:
         return None
-    return tuple.__new__(ReplyShape, (packet, end, 0, (end + 6,), ttl, False, opt))
+    return tuple.__new__(ReplyShape, (packet, end, 0, (end + 6,), ttl, False, opt, False))
 
 
 def _question_end(packet: bytes) -> int:

@@ -122,3 +122,19 @@ def test_where_docker_has_no_resolver_binding_is_enough(lab: Lab, network: str) 
         expected = [lab.address("take-plain", "bridge")] if network == "bridge" else []
         assert reply.values == expected
         assert "table ip resolver" not in _rules(prefix)
+
+
+def test_a_new_version_goes_on_with_it(lab: Lab, inside: list[str]) -> None:
+    """Docker's resolver is not seen in between, and the end of the old one takes nothing back."""
+    before, newer = _rules(inside), _OURS + 1
+    with _served(lab, inside, "--replace") as old:
+        new = Served("--take-over", f"--ttl={newer}", f"--engine={lab.url}", "--replace", prefix=inside)
+        with new.started():
+            seen = []
+            while old.status is None:
+                seen.append(_answered_by(lab))
+            assert set(seen) <= {_OURS, newer}
+            time.sleep(LIFE + 1)
+            assert (_answered_by(lab), _answered_by(lab, tcp=True)) == (newer, newer)
+    assert old.status == 0
+    assert _rules(inside) == before

@@ -138,5 +138,10 @@ def test_any_labels_in_front_of_arpa(octets: bytes) -> None:
         assert address is None or len(address) in (4, 16)
 
 
+def test_blanks_are_no_digits() -> None:
+    """Eight digits and 24 blanks are no IPv4 address either."""
+    assert reversed_address(wire([b" "] * 24 + [b"1"] * 8) + b"\x03ip6\x04arpa") is None
+
+
 def test_localhost_is_one_label() -> None:
     assert key_of("LocalHost") == LOCALHOST

@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 
 from resolver.names.answer import Reply, answer
 from resolver.names.changes import Change, Sync
+from resolver.names.keys import key_of, reverse_name
+from resolver.names.model import Endpoint, Network, Sandbox
+from resolver.names.policy import Policy
 from resolver.names.view import view_of_client
 from resolver.serve import queries
 from resolver.wire.query import UDP_SIZE, read_query, write_addresses, write_pointer, write_reply
@@ -115,6 +118,71 @@ def test_what_is_at_hand_is_what_would_be_decided(
             if reply is not None:
                 assert verdict is not None
                 assert same_but_for_the_turn(reply, expected, len(verdict.addresses))
+        check_views(house)
+        check_what_is_at_hand(house)
+
+
+NEAR = ("n1", "n2")
+FEW = ("es", "web", "es.x", "in.house.test")
+
+close_endpoints = st.builds(
+    Endpoint,
+    network=st.sampled_from(NEAR),
+    names=worlds.some(FEW, 2),
+    ipv4=st.sampled_from((b"", *worlds.ADDRESSES_4[:3])),
+    ipv6=st.sampled_from((b"", b"", b"", *worlds.ADDRESSES_6[:1])),
+    links=st.lists(st.tuples(st.sampled_from(FEW), st.sampled_from(FEW[:2])), max_size=2).map(tuple),
+)
+close_sandboxes = [
+    st.builds(
+        Sandbox,
+        id=st.just(identity),
+        name=st.just("any"),
+        endpoints=st.lists(close_endpoints, min_size=1, max_size=2, unique_by=lambda e: e.network).map(tuple),
+        joins=st.sampled_from(("", "", "", "c1", "c2")),
+        on_host=st.sampled_from((False, False, False, True)),
+    )
+    for identity in ("c1", "c2", "c3")
+]
+close_networks = [st.builds(Network, st.just(n), st.sampled_from(("dev", "x", "y"))) for n in NEAR]
+close_policies = st.builds(
+    Policy,
+    domain=st.sampled_from(("", worlds.DOMAIN)),
+    own=st.sampled_from(("", "c1")),
+    strangers=st.sampled_from(("refuse", "all-networks")),
+)
+close_addresses = (*worlds.ADDRESSES_4[:3], worlds.ADDRESSES_6[0], *worlds.STRANGERS[:1], worlds.LOOPBACKS[0])
+close_keys = [
+    key
+    for name in (*FEW, worlds.DOMAIN)
+    for tail in ("", ".dev", ".x", ".y", ".house.test", ".x.house.test")
+    if (key := key_of(name + tail))
+] + [key for address in close_addresses if (key := key_of(reverse_name(address)))]
+close_packets = [
+    struct.pack("!6H", 7, 0x0100, 1, 0, 0, 0) + key + struct.pack("!BHH", 0, qtype, 1)
+    for key in close_keys
+    for qtype in ((12,) if key.endswith(b"\x04arpa") else (1, 28))
+]
+
+
+@settings(max_examples=150)
+@given(
+    close_policies,
+    st.tuples(*close_networks),
+    st.tuples(*close_sandboxes),
+    st.lists(st.one_of(*close_sandboxes, worlds.gone), min_size=2, max_size=4),
+)
+def test_a_change_forgets_all_that_it_touches(
+    policy: Policy, networks: tuple[Network, ...], sandboxes: tuple[Sandbox, ...], steps: list[Change]
+) -> None:
+    """Where everybody has everything at hand: a small world, in which nearly every change is about someone
+    asked for, or someone asking, or who those stand for by a link or a shared network stack."""
+    house = House(*networks, *sandboxes, Sync("end"), policy=policy)
+    for step in steps:
+        for address in close_addresses:
+            for packet in close_packets:
+                house.queries.ask(packet, Asker(address, packet[2:]))
+        house.apply(step)
         check_views(house)
         check_what_is_at_hand(house)
 

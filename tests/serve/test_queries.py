@@ -325,6 +325,40 @@ def test_it_is_forgotten_when_and_only_when_a_network_of_the_view_changes(
     assert remembered(of) == (not forgotten)
 
 
+def test_other_names_of_the_network_stay() -> None:
+    """Forgetting all of a network with each of its containers would make nearly every question a cold one."""
+    of = house(ES2)
+    for name in ("es2", "ES2.dev", "10.9.0.1.in-addr.arpa"):
+        ask(of, name)
+    ask(of, "3.0.1.10.in-addr.arpa", "PTR")
+    of.apply(container("other", joined(DEV, "10.1.0.8", "db")))
+    assert remembered(of) == 3
+    of.apply(container("other", joined(DEV, "10.1.0.8", "es2")))
+    assert remembered(of) == 1
+    of.apply(stopped(ES2))
+    assert remembered(of) == 0
+
+
+def test_an_alias_is_forgotten_with_what_it_stands_for() -> None:
+    linked = container("linked", replace(joined(DEV, "10.1.0.10"), links=(("search", "es"),)))
+    of = house(linked)
+    ask(of, "search", asker="linked")
+    assert remembered(of, "linked") == 1
+    of.apply(stopped(ES))
+    assert remembered(of, "linked") == 0
+
+
+def test_a_guest_that_is_gone_leaves_nothing_behind() -> None:
+    """Its address is nobody's then, though no network changed that its view was of."""
+    guest = replace(container("guest", joined(PROD, "10.2.0.7")), joins=ES.id)
+    of = house(guest)
+    ask(of, "es", asker="10.2.0.7")
+    assert remembered(of, "10.2.0.7") == 1
+    of.apply(Gone("container", guest.id))
+    assert remembered(of, "10.2.0.7") == 0
+    assert of.queries.view(of.client("10.2.0.7").address).asker == "subnet"
+
+
 def test_the_first_picture_forgets_everything() -> None:
     of = house(pictured=False)
     of.apply(Engine("lost", "unix:///x"))

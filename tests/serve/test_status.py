@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import dns.message
 import pytest
 
-from resolver.names.changes import Change, Pending, Sync, write
-from resolver.serve.status import StatusSocket
+from resolver.names.changes import Change, Engine, Pending, Sync, write
+from resolver.serve.status import Staleness, StatusSocket
 from tests.house import POLICY, container, joined, network, question
 from tests.sockets import bound, read_framed
 
@@ -62,6 +63,22 @@ async def test_whoever_asks_is_told_how_it_is_at_that_moment() -> None:
         assert await told(sock.getsockname()) == {"asked": 1}
         assert await told(sock.getsockname()) == {"asked": 2}
         status.close()
+
+
+def test_staleness_is_counted_by_a_clock_that_does_not_jump(monkeypatch: pytest.MonkeyPatch) -> None:
+    wall, passed = 1_000_000.0, 50.0
+    monkeypatch.setattr(time, "time", lambda: wall)
+    stale = Staleness(lambda: passed)
+    assert stale.told() is None
+    stale.heard(Engine("lost", "u", "hangs", wall - 12))
+    assert stale.told() == {"since": wall - 12, "seconds": 12.0}
+    wall, passed = wall + 86_400, passed + 3
+    stale.heard(Engine("lost", "u", "is gone", wall))
+    assert stale.told() == {"since": wall - 15, "seconds": 15.0}
+    stale.heard(Engine("reached", "u", at=wall))
+    assert stale.told() is None
+    stale.heard(Engine("lost", "u", "a clock that runs ahead", wall + 99))
+    assert stale.told() == {"since": wall, "seconds": 0.0}
 
 
 async def test_what_is_sent_to_it_is_not_read_and_who_does_not_wait_costs_nothing() -> None:

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from resolver.serve import mmsg, udp
+from resolver.serve.rates import Rates
 from tests.house import House, container, joined, network, question
 from tests.sockets import answering_udp, until
 
@@ -241,7 +242,7 @@ async def test_packets_wait_in_the_socket_for_the_next_listener(listen: Listen) 
         listener.close()
         with client("127.0.0.1", port) as sock:
             sock.send(question("es", "A", id=3).to_wire())
-            again = listen(loop, listener._sock, house.memory, house.queries.ask)  # type: ignore[attr-defined]
+            again = listen(loop, listener._sock, house.memory, house.queries.ask, Rates(loop.time))  # type: ignore[attr-defined]
             assert addresses(await received(sock)) == ["10.1.0.2"]
             again.close()
 

@@ -130,6 +130,25 @@ def test_ready_without_the_engine(capsys: pytest.CaptureFixture[str]) -> None:
     assert line.endswith("refused \\x1b[31m")
 
 
+def test_stale(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ready, and since when nobody follows the engine; not ready for who says that this is too long."""
+    lost = {"state": "lost", "url": "unix:///run/x.sock", "since": 1.0, "why": "refused"}
+    status = {**READY, "engine": lost, "stale": {"since": time.time() - 35, "seconds": 35.2}}
+    with running(status) as listen:
+        assert check_running(listen) == 0
+        line = told(capsys)
+        assert line.startswith("ready: ")
+        assert " lost, the table is stale since 20" in line
+        assert line.endswith(" (35 s): refused")
+        assert check_running(listen, max_stale=36) == 0
+        told(capsys)
+        assert check_running(listen, max_stale=35) == 1
+        assert told(capsys).startswith("not ready: the table may be 35 s old, more than 35 s; unix:")
+        assert check_running(listen, as_json=True, max_stale=0) == 1
+        body = json.loads(told(capsys))
+    assert (body["ready"], body["stale"]["seconds"]) == (False, 35.2)
+
+
 @pytest.mark.parametrize(
     ("status", "why"),
     [

@@ -7,49 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from resolver.names.changes import Change, Engine, Gone
+from resolver.names.changes import Gone
 from resolver.names.model import Sandbox
 from resolver.watch import follow, session
-from resolver.watch.book import Book
-from resolver.watch.find import Place
-from resolver.watch.follow import Follower
 from tests.watch.fake_engine import World
 from tests.watch.fake_socket import FakeSocket
+from tests.watch.followed import Followed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
     from pathlib import Path
-
-
-class Followed:
-    """A follower at work, and what it told."""
-
-    def __init__(self, path: Path) -> None:
-        self.book, self.told, self.pictures = Book(), list[Change](), 0
-        self.follower = Follower(
-            lambda: [Place(f"unix://{path}", "--engine")], self.book, self._tell, self._pictured
-        )
-        self.task = asyncio.create_task(self.follower.run())
-
-    def _tell(self, changes: Iterable[Change]) -> None:
-        self.told += [change for change in changes if self.book.note(change)]
-
-    def _pictured(self) -> None:
-        self.book.pictured = True
-        self.pictures += 1
-
-    async def until(self, reached: Callable[[], object]) -> None:
-        async with asyncio.timeout(10):
-            while not reached():
-                assert not self.task.done()
-                await asyncio.sleep(0.005)
-
-    async def end(self) -> None:
-        self.task.cancel()
-        await asyncio.wait([self.task])
-
-    def states(self) -> list[str]:
-        return [change.state for change in self.told if isinstance(change, Engine)]
 
 
 @pytest.fixture(autouse=True)
@@ -123,7 +89,7 @@ async def test_events_are_followed(tmp_path: Path) -> None:
 async def test_an_engine_that_no_longer_answers_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "PING", 0.1)
+    monkeypatch.setattr(session, "AUDIT", 0.1)
     followed = Followed(tmp_path / "s")
     with FakeSocket(tmp_path / "s", World()) as fake:
         await followed.until(lambda: followed.pictures)

@@ -67,6 +67,18 @@ def test_the_same_events_twice_change_nothing() -> None:
     assert places(order, "abc", "c") == "cba"
 
 
+def test_the_next_version_begins_with_what_this_one_knows() -> None:
+    """Also where the engine's list of events begins in the middle, or says what is known already."""
+    order = told("create +c start +b +a")
+    assert places(order, "abc", "c") == "cba"
+    later = Order()
+    later.recall(order.known())
+    assert places(later, "abc", "a") == "cba"
+    for at, network in ((4, "b"), (5, "a")):
+        later.heard(Event("network", "connect", network, at, "c"))
+    assert places(later, "abcd", "a") == "cbad"
+
+
 def test_a_destroyed_container_is_forgotten() -> None:
     assert places(told("create +c start +b +a destroy"), "abc") == "abc"
     order = told("create +c start +b +a")

@@ -35,11 +35,11 @@ def test_a_replay_that_does_not_begin_with_the_last_event_heard_has_a_gap(tmp_pa
         fake.buffered = world.events_told
         engine = Engine.reach([Place(fake.url, "")])
         now = engine.now() + 1
-        events, complete = replay(engine, last, now)
+        events, complete = replay(engine, [last], now)
         assert ([event.action for event in events], complete) == (["rename"], True)
-        assert replay(engine, other, now)[1] is False
-        assert replay(engine, None, now)[1] is True
-        assert replay(engine, last, 1) == ([], True)
+        assert replay(engine, [other], now)[1] is False
+        assert replay(engine, [], now)[1] is True
+        assert replay(engine, [last], 1) == ([], True)
 
 
 def test_a_network_that_was_made_anew_under_the_same_name() -> None:

@@ -11,7 +11,8 @@ import pytest
 from resolver.names.changes import Pending
 from resolver.settings import Listen, Settings
 from resolver.watch.book import Book
-from resolver.watch.process import BadChanges, load_changes, run
+from resolver.watch.process import run
+from resolver.watch.static import BadChanges, load_changes
 from tests.watch.test_sockets import free_port
 
 CHANGES = """\

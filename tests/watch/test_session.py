@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -77,7 +78,7 @@ class Stage:
             tell=self.tell,
             picture=Picture(),
             running=Running(),
-            last=None,
+            recent=deque(),
             workers=self.workers,
             seen=None,
         )
