@@ -61,6 +61,9 @@ HOLD = Hold()
 _LOOPBACKS = {A: Reply(addresses=(b"\x7f\x00\x00\x01",)), AAAA: Reply(addresses=(b"\x00" * 15 + b"\x01",))}
 _FORWARD = Forward()
 
+FEW = 8
+"""So many network names are compared with the end of a question's name faster than it is cut up."""
+
 
 def answer(key: bytes, qtype: int, view: View, table: Table, *, final: bool = False) -> Verdict:
     """What to do with a question of class IN.
@@ -129,6 +132,8 @@ def find(key: bytes, view: View, table: Table) -> tuple[Network, tuple[Endpoint,
     found = _on_networks(key, networks, view, table)
     if found is not None or not networks:
         return found
+    if len(view.by_name) <= FEW and not key.endswith(tuple(view.by_name)):
+        return None
     for cut in reversed(cuts_of(key)):
         named = view.by_name.get(key[cut:])
         if named and (found := _on_networks(key[:cut], named, view, table)) is not None:
@@ -148,7 +153,9 @@ def is_loopback(address: bytes) -> bool:
 
 def below_domain(key: bytes, policy: Policy) -> bytes | None:
     """What is left of a name in front of ``--domain``; None for a name that is not below it."""
-    domain = key_of(policy.domain) if policy.domain else None
+    if not policy.domain:
+        return None
+    domain = key_of(policy.domain)
     if domain is None or not (key == domain or _ends_at_label(key, domain)):
         return None
     return key[: -len(domain)]

@@ -196,6 +196,14 @@ class Outbox:
         self._count = i + 1
         return self.flush(fd) if i + 1 == SLOTS else 0
 
+    def add(self, packet: bytes) -> bool:
+        """Add one for a connected socket's peer; whether it is full now, and must be flushed."""
+        i, size = self._count, len(packet)
+        self._packets[i * LONGEST : i * LONGEST + size] = packet
+        self._sizes[2 * i + 1] = size
+        self._count = i + 1
+        return i + 1 == SLOTS
+
     def flush(self, fd: int) -> int:
         """Send what was put, in order. One that cannot be sent is skipped; the first such error's number, 0
         for none."""
@@ -211,6 +219,34 @@ class Outbox:
             done += max(1, sent)
         self._count = 0
         return failure
+
+
+class Inbox:
+    """Datagrams of a connected socket, read in batches: replies of an upstream server."""
+
+    def __init__(self) -> None:
+        self._headers = (_Mmsghdr * SLOTS)()
+        self._iovecs = (_Iovec * SLOTS)()
+        packets = mmap.mmap(-1, SLOTS * LONGEST)  # only the pages that are written to take memory
+        start = ctypes.addressof(ctypes.c_char.from_buffer(packets))
+        for i in range(SLOTS):
+            self._iovecs[i] = _Iovec(start + i * LONGEST, LONGEST)
+            header = self._headers[i].hdr
+            header.iov, header.iovlen = ctypes.addressof(self._iovecs[i]), 1
+        self._packets = memoryview(packets)
+        self._lengths = memoryview(self._headers).cast("B").cast("I")[_LENGTH_WORD::_WORDS]
+
+    def receive(self, fd: int) -> list[bytes]:
+        """Up to SLOTS datagrams, as many as are there.
+
+        Raises OSError for what the socket has to tell instead (ICMP), BlockingIOError for none there.
+        """
+        count: int = _libc.recvmmsg(fd, self._headers, SLOTS, MSG_DONTWAIT, None)
+        if count < 0:
+            failure = ctypes.get_errno()
+            raise OSError(failure, errno.errorcode.get(failure, ""))
+        packets, lengths = self._packets, self._lengths
+        return [packets[i * LONGEST : i * LONGEST + lengths[i]].tobytes() for i in range(count)]
 
 
 def _address(buffer: bytearray) -> int:

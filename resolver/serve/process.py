@@ -92,7 +92,7 @@ class Process:
         self.tcp = tcp.Service(loop, self.rates.before(self.queries.ask))
         self.listeners: list[udp.Listener] = []
         self.ended = asyncio.Event()
-        self._handed_over = False
+        self._handed_over = self._told_ready = False
         self._sockets = [_socket(fd) for fd in (*start.udp, *start.tcp)]
         self._udp_sockets = self._sockets[: len(start.udp)]
         self._tcp_sockets = self._sockets[len(start.udp) :]
@@ -166,6 +166,7 @@ class Process:
         self._loop.add_signal_handler(signal.SIGINT, lambda: None)  # the parent has it too, and tells us
         self._loop.add_signal_handler(signal.SIGUSR1, self.empty_cache)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+        self._look_whether_ready()
         await self.ended.wait()
         await self._finish()
 
@@ -188,20 +189,25 @@ class Process:
         log.info("the cache was emptied", extra={"entries": entries, "bytes": octets})
 
     def _apply(self, change: Change) -> None:
-        before, policy = self.ready, self.table.policy
+        policy = self.table.policy
         self.queries.changed(self.table.apply(change))
         if isinstance(change, Engine):
             self._staleness.heard(change)
         if self.table.policy is not policy:
             self._policy_changed(policy, self.table.policy)
-        if self.ready and not before:
-            # The table is long-lived: later collections need not walk it. None does now either: with 10,000
-            # endpoints that is 40 ms in which nobody is answered.
-            gc.freeze()
-            self._door.say_ready()
-            log.info(
-                "ready", extra={"networks": len(self.table.networks), "containers": len(self.table.sandboxes)}
-            )
+        self._look_whether_ready()
+
+    def _look_whether_ready(self) -> None:
+        """After each change, and when the sockets are read: the whole picture may have come before that."""
+        if self._told_ready or not self.ready:
+            return
+        self._told_ready = True
+        # The table is long-lived: later collections need not walk it. None does now either: with 10,000
+        # endpoints that is 40 ms in which nobody is answered.
+        gc.freeze()
+        self._door.say_ready()
+        counts = {"networks": len(self.table.networks), "containers": len(self.table.sandboxes)}
+        log.info("ready", extra=counts)
 
     def _policy_changed(self, before: Policy, policy: Policy) -> None:
         self.rates.limit = policy.client_rate

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from resolver.serve import mmsg
 
 if TYPE_CHECKING:
     import asyncio
@@ -27,8 +30,9 @@ BURST = 64
 RECEIVE_BUFFER = 1 << 20
 
 _RANDOM_BLOCK = 4096
-_buffer = memoryview(bytearray(65_535))
-"""Where every reply is read first: one of the largest size is not made anew for each."""
+_LARGEST = 65_535
+_inbox = mmsg.Inbox() if mmsg.available else None
+"""One for all sockets: they are drained one after the other."""
 
 
 class Idents:
@@ -89,24 +93,32 @@ class UdpExchange:
 
     def drain(self) -> None:
         """Read what has come, up to a burst."""
-        receive, pending, answered = self._sock.recv_into, self.pending, self._owner.answered
-        now = self._owner.now()
-        for _ in range(BURST):
-            try:
-                packet = _buffer[: receive(_buffer)].tobytes()
-            except (BlockingIOError, InterruptedError):
-                break
-            except OSError as error:
-                if self._sock.fileno() >= 0:
-                    self._owner.unreachable(self, error.errno or 0)
-                break
+        owner, pending = self._owner, self.pending
+        now = owner.now()
+        try:
+            packets = _inbox.receive(self._sock.fileno()) if _inbox else self._receive()
+        except (BlockingIOError, InterruptedError):
+            packets = []
+        except OSError as error:
+            packets = []
+            if self._sock.fileno() >= 0:
+                owner.unreachable(self, error.errno or 0)
+        for packet in packets:
             flight = pending.get(packet[:2])
             if flight is None:
-                self._owner.counters["stray"] += 1
+                owner.counters["stray"] += 1
             else:
-                answered(self, flight, packet, now)
+                owner.answered(self, flight, packet, now)
         if self.retired and not pending:
             self.close()
+
+    def _receive(self) -> list[bytes]:
+        """One by one, where there is no recvmmsg. An error is told now or by the next read, as there."""
+        packets = [self._sock.recv(_LARGEST)]
+        with suppress(BlockingIOError, InterruptedError):
+            while len(packets) < BURST:
+                packets.append(self._sock.recv(_LARGEST))
+        return packets
 
     def fileno(self) -> int:
         """-1 once closed."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from resolver.serve.tcp_exchange import TcpExchange
 from resolver.serve.udp_exchange import Idents, UdpExchange
 from resolver.serve.upstream_batch import Batch
+from resolver.serve.upstream_counters import COUNTERS
 from resolver.serve.upstream_flight import Done, Flight
 from resolver.serve.upstream_routes import Policy, Routes
 from resolver.serve.upstream_server import MOST_PATIENCE, POOL, Server
@@ -43,26 +44,7 @@ TCP_PATIENCE: Final = 2.0
 LATE: Final = 1.0
 """Seconds for which a reply that another one overtook still tells how fast its server is."""
 
-COUNTERS: Final = (
-    "asked",
-    "joined",
-    "replied",
-    "failed",
-    "refused_limit",
-    "timeouts",
-    "hedged",
-    "unwilling",
-    "malformed",
-    "mismatched",
-    "stray",
-    "late",
-    "unreachable",
-    "tcp",
-    "probes",
-    "no_socket",
-)
-"""joined: waited with an identical question; unwilling: SERVFAIL and REFUSED; mismatched: right ID, another
-question; stray: no question waits for that ID; late: another server's reply had been taken."""
+FAULT: Final = "a question could not be asked"
 
 log = logging.getLogger(__name__)
 
@@ -117,13 +99,10 @@ class Upstreams:
         nothing was done and ``done`` is never called. True: ``done`` is called once, within ``DEADLINE``,
         possibly before this returns.
         """
-        asking = self._clients.get(client, 0)
-        if self._waiting >= self.limits.total or asking >= self.limits.per_client or self._closed:
+        asking, limits = self._clients.get(client, 0), self.limits
+        if self._waiting >= limits.total or asking >= limits.per_client or self._closed:
             self.counters["refused_limit"] += 1
             return False
-        self._clients[client] = asking + 1
-        self._waiting += 1
-        self.counters["asked"] += 1
         body = query[2:]
         lower = question[:-4].lower()
         if question.startswith(lower):
@@ -132,17 +111,29 @@ class Upstreams:
             key = servers, body[:10] + lower + body[10 + len(lower) :]
         flight = self._flights.get(key)
         if flight is not None:
+            self._count(client, asking)
             self.counters["joined"] += 1
             flight.waiters.append((client, done))
             return True
         now = self.now()
         order, probes = self.routes.order(servers, now)
-        for server in probes:
-            self._probe(server, body, question, now)
         flight = Flight(key, body, question, order, now + DEADLINE, [(client, done)])
+        self._count(client, asking)
         self._flights[key] = flight
-        self._next(flight, now)
+        try:
+            for server in probes:
+                self._probe(server, body, question, now)
+            self._next(flight, now)
+        except Exception:
+            log.exception(FAULT)
+            self._give_up(flight)
         return True
+
+    def _count(self, client: Hashable, asking: int) -> None:
+        """A question is taken, and its place in flight with it; ``_finish`` gives it back."""
+        self._clients[client] = asking + 1
+        self._waiting += 1
+        self.counters["asked"] += 1
 
     @property
     def in_flight(self) -> int:
@@ -315,8 +306,20 @@ class Upstreams:
             flight.slot.pop(flight, None)
         flight.slot = self.wheel.put(flight, due, self._expired)
 
+    def _give_up(self, flight: Flight) -> None:
+        """A fault of ours costs this question, and no place in flight."""
+        if not flight.over:
+            self._finish(flight, None)
+
     def _expired(self, flight: Flight, now: float) -> None:
-        """Patience or time is over."""
+        """Patience or time is over. The wheel has forgotten it: nobody else would end it."""
+        try:
+            self._overdue(flight, now)
+        except Exception:
+            log.exception(FAULT)
+            self._give_up(flight)
+
+    def _overdue(self, flight: Flight, now: float) -> None:
         exchange, _, sent = flight.tries[-1] if flight.tries else (None, b"", 0.0)
         if exchange is not None and isinstance(exchange, UdpExchange):
             server = exchange.server

@@ -41,7 +41,8 @@ class Batch:
             else:
                 self._send()
             self._exchange = exchange
-        self._told(exchange, self._outbox.put(exchange.fileno(), packet))
+        if self._outbox.add(packet):
+            self._send()
 
     def flush(self) -> None:
         """Send what there is; the loop does this at the end of the turn."""

@@ -6,16 +6,19 @@ off the end. For that the offsets suffice, and those are all that ``read_reply``
 
 Names are checked although they are not decoded: a reply whose compression pointers loop, point forward or
 lead into the header would be trouble for whoever gets it. No label of the packet is looked at more than
-twice, however many pointers lead to it, so the work is bounded by the packet's length.
+twice, however many pointers lead to it, so the work is bounded by the packet's length. A pointer may lead
+into a record's fixed fields or RDATA; a name that takes octets of a TTL would change with it, so such a reply
+is passed on and never kept.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from struct import Struct, error
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 HEADER_SIZE = 12
 TYPE_SOA = 6
@@ -222,6 +225,8 @@ def _read_records(
     rcode = flags & 0xF | extended
     negative = rcode == RCODE_NXDOMAIN or (rcode == RCODE_NOERROR and not answered)
     lasting = ttls and rcode in _ORDINARY and not flags & FLAG_TC
+    if known and lasting and _lies_in_a_ttl(packet, known, ttls):
+        lasting = False
     lifetime = max(0, min(least, soa_least) if negative else least) if lasting else 0
     return ReplyShape(packet[:offset], end, rcode, tuple(ttls), lifetime, negative, opt)
 
@@ -258,8 +263,21 @@ def _check_name(packet: bytes, offset: int, known: dict[int, int]) -> int:
     rest = known.get(offset, 1)
     if length - 1 + rest > _LONGEST_NAME:
         raise Malformed("name too long")
+    known[offset] = rest
     _remember(packet, walked, rest, known)
     return end
+
+
+def _lies_in_a_ttl(packet: bytes, known: Iterable[int], ttls: Sequence[int]) -> bool:
+    """Whether a name that a pointer leads to takes octets of a TTL for its own: counted down, it would be
+    another name."""
+    for place in known:
+        step = packet[place]
+        last = place + (1 if step >= 0xC0 else step + 1 if step else 0)
+        nearest = bisect_right(ttls, last) - 1
+        if nearest >= 0 and ttls[nearest] + 3 >= place:
+            return True
+    return False
 
 
 def _remember(packet: bytes, walked: list[int], rest: int, known: dict[int, int]) -> None:

@@ -131,7 +131,9 @@ def test_a_new_version_goes_on_with_it(lab: Lab, inside: list[str]) -> None:
         new = Served("--take-over", f"--ttl={newer}", f"--engine={lab.url}", "--replace", prefix=inside)
         with new.started():
             seen = []
+            deadline = time.monotonic() + 30
             while old.status is None:
+                assert time.monotonic() < deadline, old.log + new.log
                 seen.append(_answered_by(lab))
             assert set(seen) <= {_OURS, newer}
             time.sleep(LIFE + 1)

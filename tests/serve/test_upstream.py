@@ -570,6 +570,46 @@ async def test_a_failing_callback_harms_nobody_else(
     assert "not taken" in caplog.text
 
 
+@pytest.mark.parametrize("what", ["order", "put", "patience"])
+async def test_a_fault_of_ours_leaves_nothing_in_flight(
+    asker: Asker, serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    """Each would take away one of the places that a client has, for ever."""
+    upstreams, server = asker.upstreams, serve()
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a fault")
+
+    with monkeypatch.context() as patch:
+        where = {"order": upstreams.routes, "put": upstreams._batch, "patience": upstreams}[what]
+        patch.setattr(where, {"patience": "_patience"}.get(what, what), broken)
+        if what == "order":
+            with pytest.raises(RuntimeError):
+                asker.start(server)
+        else:
+            assert await asker.ask(server) is None
+            assert "could not be asked" in caplog.text
+    assert (upstreams._waiting, upstreams._clients, upstreams.in_flight) == (0, {}, 0)
+    assert await asker.ask(server)
+
+
+async def test_a_fault_of_ours_when_time_is_over(
+    asker: Asker, serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The others whose time is over at the same moment get their answers as well."""
+    upstreams, server = asker.upstreams, serve(silent)
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a fault")
+
+    waiting = [asker.start(server, packet=query(f"{n}.example")) for n in range(3)]
+    monkeypatch.setattr(upstreams, "_next", broken)
+    await asker.let(2.0)
+    assert waiting == [[None]] * 3
+    assert len(caplog.records) == 3
+    assert (upstreams._waiting, upstreams._clients, upstreams.in_flight) == (0, {}, 0)
+
+
 async def test_asking_again_from_the_callback(asker: Asker, serve: Serve) -> None:
     server = serve()
     got: list[object] = []

@@ -175,6 +175,51 @@ def test_long_pointer_chains_cost_linear_work(monkeypatch: pytest.MonkeyPatch) -
     assert len(looked) == len(set(looked)) == 451 + 3
 
 
+FIRST = 12 + len(QUESTION)
+"""Where the first record begins; its TTL is six octets behind."""
+
+
+def pointing(to: int) -> bytes:
+    return struct.pack("!H", 0xC000 | to)
+
+
+@pytest.mark.parametrize(
+    ("ttl", "to", "kept"),
+    [
+        (0x01610000, FIRST + 6, False),  # a label of one letter and the root, all in the TTL
+        (0x00000100, FIRST + 9, False),  # the root alone: a second later it is 0xFF
+        (0x00000002, FIRST + 9, False),  # a label that begins in the TTL and ends behind it
+        (0x01000000, FIRST + 5, False),  # the class 1 as a length: its letter is the TTL's first octet
+        (0x00000E10, FIRST + 4, True),  # the class's first octet: the root, before the TTL
+        (0x00000E10, FIRST + 12, True),  # RDATA: nothing there changes
+    ],
+)
+def test_a_name_that_would_change_with_a_ttl_is_not_kept(ttl: int, to: int, kept: bool) -> None:
+    packet = header(2) + QUESTION + record(b"\0\0\2\1", ttl=ttl) + record(b"\1\2\3\4", owner=pointing(to))
+    shape = must_read(packet)
+    assert bool(shape.lifetime) is kept
+    assert shape.packet == packet
+
+    def named(packet: bytes) -> dns.name.Name | None:
+        try:
+            return dns.message.from_wire(packet, one_rr_per_rrset=True).answer[1].name
+        except dns.exception.DNSException:
+            return None
+
+    assert (named(aged(packet, shape.ttls, 1)) == named(packet)) is kept
+
+
+def test_the_same_in_rdata_and_through_another_pointer() -> None:
+    """CNAME's target leads to a pointer that leads into the TTL."""
+    first = record(b"\0\0\2\1", ttl=0x01610000)
+    second = record(pointing(FIRST + 6), 5)
+    third = record(pointing(FIRST + len(first) + 12), 5)
+    assert must_read(header(3) + QUESTION + first + second + third).lifetime == 0
+    assert must_read(
+        header(2) + QUESTION + first + third.replace(pointing(FIRST + len(first) + 12), POINTER)
+    ).lifetime
+
+
 # Against a second library
 
 
