@@ -21,7 +21,8 @@ LONGEST_FUNCTION: Final = 45
 
 NAMES, WIRE, CACHE = "resolver.names", "resolver.wire", "resolver.cache"
 SERVE, WATCH, SHOW = "resolver.serve", "resolver.watch", "resolver.show"
-LOG, SETTINGS, SPELLINGS = "resolver.log", "resolver.settings", "resolver.spellings"
+LOG, SETTING, SETTINGS = "resolver.log", "resolver.setting", "resolver.settings"
+SPELLINGS = "resolver.spellings"
 
 MAY_IMPORT: Final = {
     NAMES: {NAMES},
@@ -29,7 +30,8 @@ MAY_IMPORT: Final = {
     CACHE: {WIRE},
     LOG: set[str](),
     SPELLINGS: set[str](),
-    SETTINGS: {NAMES, SPELLINGS},
+    SETTING: {SPELLINGS},
+    SETTINGS: {NAMES, SETTING, SPELLINGS},
     SERVE: {SERVE, NAMES, WIRE, CACHE, LOG},
     WATCH: {WATCH, NAMES, SETTINGS, SPELLINGS, LOG},
     SHOW: {SHOW, WATCH, NAMES, SETTINGS, LOG},
@@ -42,6 +44,7 @@ THIRD_PARTY: Final = {
     CACHE: set[str](),
     LOG: set[str](),
     SPELLINGS: set[str](),
+    SETTING: set[str](),
     SETTINGS: set[str](),
     SERVE: set[str](),
     WATCH: {"docker", "requests"},

@@ -391,6 +391,7 @@ def test_what_can_change_while_running() -> None:
         "forward",
         "ttl",
         "search_order",
+        "attach",
         "names_on_default_bridge",
         "strangers",
         "block_private_answers",
