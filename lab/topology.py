@@ -124,6 +124,7 @@ class Lab:
         environment: Mapping[str, str] | None = None,
         cap_add: Sequence[str] = (),
         binds: Sequence[str] = (),
+        labels: Mapping[str, str] | None = None,
         start: bool = True,
     ) -> str:
         """Create a container, and start it unless told not to; returns its id.
@@ -140,7 +141,7 @@ class Lab:
             name=name,
             hostname=hostname,
             environment=dict(environment or {}),
-            labels={LABEL: self.run},
+            labels={**(labels or {}), LABEL: self.run},
             stop_signal=_STOP_SIGNAL,
             host_config=host,
             networking_config=self._networking(network, aliases, ip, ip6, links),
