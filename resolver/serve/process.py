@@ -29,7 +29,7 @@ from resolver.serve.queries import Queries
 from resolver.serve.rates import Rates
 from resolver.serve.rebinding import Rebinding
 from resolver.serve.status import Staleness, StatusSocket
-from resolver.serve.upstream import Upstreams
+from resolver.serve.upstream.upstreams import Upstreams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
