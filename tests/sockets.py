@@ -15,7 +15,7 @@ from resolver.serve.forward import Forwarder
 from resolver.serve.memory import Memory
 from resolver.serve.rates import Rates
 from resolver.serve.rebinding import Rebinding
-from resolver.serve.upstream import Limits, Upstreams
+from resolver.serve.upstream.upstreams import Limits, Upstreams
 from tests.scripted import Behaviour, Scripted, upstream
 
 if TYPE_CHECKING:

@@ -136,6 +136,26 @@ def test_names_are_pure(module: str) -> None:
     assert not {imported.partition(".")[0] for imported in imports(module)} & impure
 
 
+def at_run_time(module: str) -> set[str]:
+    """The modules of ours that must be loaded before this one; imports for types only are in an ``if``."""
+    found: set[str] = set()
+    for node in tree(module).body:
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= names & MODULES.keys() or {node.module or ""}
+    return found & MODULES.keys()
+
+
+def test_nothing_is_imported_in_a_circle() -> None:
+    left = {module: at_run_time(module) for module in MODULES}
+    while loadable := [module for module, needs in left.items() if not needs & left.keys()]:
+        for module in loadable:
+            del left[module]
+    assert not left
+
+
 def test_every_part_is_there() -> None:
     assert all(any(is_part(module, part) for module in MODULES) for part in MAY_IMPORT)
 

@@ -24,8 +24,9 @@ import pytest
 from resolver.names.changes import Change, Gone
 from resolver.names.keys import reverse_name
 from resolver.names.model import Endpoint, Sandbox
-from resolver.serve import tcp, upstream
-from resolver.serve.upstream import Limits
+from resolver.serve import tcp
+from resolver.serve.upstream import upstreams
+from resolver.serve.upstream.upstreams import Limits
 from tests.house import UPSTREAMS, House, container, identity, joined, network, question, stopped
 from tests.scripted import (
     answers,
@@ -683,8 +684,8 @@ def _forwarding() -> Iterator[Row]:
 
 async def _all_silent(house: House) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        assert upstream.DEADLINE < 5
-        patch.setattr(upstream, "DEADLINE", 0.2)
+        assert upstreams.DEADLINE < 5
+        patch.setattr(upstreams, "DEADLINE", 0.2)
         await upstreams_say(silent, silent, silent, then="SERVFAIL")(house)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from resolver.serve.memory import Memory
     from resolver.serve.rebinding import Rebinding
     from resolver.serve.udp import Client
-    from resolver.serve.upstream import Upstreams
+    from resolver.serve.upstream.upstreams import Upstreams
 
 SERVFAIL: Final = 2
 

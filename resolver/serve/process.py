@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from resolver.cache import Cache
 from resolver.names.changes import Engine
 from resolver.names.table import Table
-from resolver.serve import privileges, tcp, udp
+from resolver.serve import landlock, privileges, tcp, udp
 from resolver.serve.door import Door
 from resolver.serve.forward import Forwarder
 from resolver.serve.hatch import Hatch
@@ -29,7 +29,7 @@ from resolver.serve.queries import Queries
 from resolver.serve.rates import Rates
 from resolver.serve.rebinding import Rebinding
 from resolver.serve.status import Staleness, StatusSocket
-from resolver.serve.upstream import Upstreams
+from resolver.serve.upstream.upstreams import Upstreams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -259,9 +259,20 @@ def main(argument: str) -> None:
         except OSError as error:
             log.critical("root cannot be given away, so no packet is read: %s", error)
             raise SystemExit(1) from None
+        _give_up_files()
         await process.run()
 
     asyncio.run(story())
+
+
+def _give_up_files() -> None:
+    """A second wall behind the first: without it we are still nobody, without capabilities."""
+    try:
+        version = landlock.restrict()
+    except OSError as error:
+        log.debug("files stay as reachable as they are for nobody", extra={"why": str(error)})
+    else:
+        log.debug("no file can be opened any more" if version else "no Landlock here", extra={"abi": version})
 
 
 def _want_descriptors() -> None:

@@ -140,8 +140,9 @@ class Queries:
         table = self._table
         if table.owner(address) is not self._owners[address] or view.asker == "stranger":
             return True
-        if view.sandbox is None and address in self._attached:
-            return True  # it may have been told by now
+        attached = self._attached.get(address)
+        if attached and attached[0] in table.replaced:
+            return True
         if table.policy.own in table.replaced or (view.sandbox and view.sandbox.id in table.replaced):
             return True
         return any(not names.isdisjoint(links.values()) for links in view.links.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
@@ -97,3 +98,54 @@ def test_root_that_cannot_be_given_away(tmp_path: Path) -> None:
         assert served.await_end(20) == 1
     (line,) = served.log.strip().splitlines()
     assert "SETGID and SETUID" in line
+
+
+LANDLOCKED = """
+import os, socket, sys
+from resolver.serve import landlock, privileges
+privileges.drop(None, None)
+if not landlock.restrict():
+    sys.exit(77)
+def tried(what):
+    try:
+        what()
+    except OSError as error:
+        return type(error).__name__
+    return "done"
+def listen():
+    socket.create_server(("127.0.0.1", 0))
+def ask():
+    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(("127.0.0.1", 9))
+def abstract():
+    socket.socket(socket.AF_UNIX).connect(sys.argv[1])
+def program():
+    os.execv("/bin/true", ["true"])
+files = [lambda: open("/etc/passwd"), lambda: open("/tmp/x", "w"), lambda: os.listdir("/")]
+print(*map(tried, [*files, program, listen, ask, abstract]))
+"""
+
+
+def test_no_file_can_be_opened_from_inside() -> None:
+    """Nor listed or run; nor can a TCP port be opened, or an engine on an abstract socket be reached."""
+    with socket.socket(socket.AF_UNIX) as engine:
+        engine.bind("")
+        engine.listen()
+        name = engine.getsockname().decode()
+        argv = [_python(), "-c", LANDLOCKED.replace("sys.argv[1]", repr(name))]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode == 77:
+        pytest.skip("no Landlock in this kernel")
+    refused, can = "PermissionError", "done"
+    *sure, listening, asking, abstract = done.stdout.split()
+    assert (sure, asking) == ([refused] * 4, can), done.stderr
+    assert {listening, abstract} <= {refused, can}, "they are newer than the rest"
+
+
+def test_the_answering_process_gave_files_up(tmp_path: Path) -> None:
+    with running(tmp_path, "--log-level=debug") as resolver:
+        resolver.served.await_log("no file can be opened any more" if _landlock() else "no Landlock here")
+
+
+def _landlock() -> int:
+    version: int = ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), ctypes.c_uint32(1))
+    return max(0, version)

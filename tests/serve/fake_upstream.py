@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from resolver.serve.upstream import Upstreams
-    from resolver.serve.upstream_flight import Done
+    from resolver.serve.upstream.flight import Done
+    from resolver.serve.upstream.upstreams import Upstreams
     from resolver.wire.reply import ReplyShape
 
 Behaviour = Callable[[bytes], Iterable[bytes]]

@@ -6,7 +6,7 @@ import sys
 _STORY = """
 import sys
 from resolver.serve import process
-from resolver.serve.upstream_server import addresses_of
+from resolver.serve.upstream.server import addresses_of
 before = set(sys.modules)
 assert addresses_of("192.0.2.53:53")[1][:2] == ("192.0.2.53", 53)
 assert addresses_of("[2001:db8::53]:5353/53")[2][:2] == ("2001:db8::53", 53)

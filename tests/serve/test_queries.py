@@ -12,6 +12,7 @@ import dns.rcode
 import pytest
 
 from resolver.names.changes import Change, Engine, Gone, Pending, Sync
+from resolver.names.view import view_of_attached
 from resolver.serve import queries, waiting
 from tests.house import POLICY, Asker, House, container, joined, network, question, stopped
 
@@ -26,6 +27,7 @@ ASKER = container("asker", joined(DEV, "10.1.0.9"))
 ES = container("es", joined(DEV, "10.1.0.2"))
 ES2 = container("es2", joined(DEV, "10.1.0.3", "es"))
 FAR = container("far", joined(PROD, "10.2.0.2"))
+GUEST = replace(container("guest", joined(PROD, "10.2.0.8")), joins=FAR.id)
 NEW = container("new", joined(DEV, "10.1.0.7", "www.example.org"))
 COMING = Pending(NEW.id, (DEV.id,))
 
@@ -357,6 +359,20 @@ def test_a_guest_that_is_gone_leaves_nothing_behind() -> None:
     of.apply(Gone("container", guest.id))
     assert remembered(of, "10.2.0.7") == 0
     assert of.queries.view(of.client("10.2.0.7").address).asker == "subnet"
+
+
+@pytest.mark.parametrize("change", [FAR, Gone("container", FAR.id), GUEST])
+def test_a_container_answered_inside_is_another_one_now(change: Sandbox | Gone) -> None:
+    """Told for the first time, gone, or a guest of another's network stack than before."""
+    of = House(DEV, PROD, ES, *((replace(GUEST, joins=ES.id), ES2) if change is GUEST else ()))
+    if isinstance(change, Gone):
+        of.apply(FAR)
+    of.queries.attach(b"inside", change.id, "")
+    before = of.queries.view(b"inside")
+    of.apply(change)
+    now = of.queries.view(b"inside")
+    assert now != before
+    assert now == view_of_attached(of.table, change.id, "")
 
 
 def test_the_first_picture_forgets_everything() -> None:

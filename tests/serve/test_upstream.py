@@ -15,9 +15,10 @@ import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from resolver.serve import mmsg, udp_exchange
-from resolver.serve.upstream import DEADLINE, Limits, Upstreams
-from resolver.serve.upstream_server import FAILURES_TO_DOWN, addresses_of
+from resolver.serve import mmsg
+from resolver.serve.upstream import udp
+from resolver.serve.upstream.server import FAILURES_TO_DOWN, addresses_of
+from resolver.serve.upstream.upstreams import DEADLINE, Limits, Upstreams
 from tests.serve.fake_upstream import (
     Asker,
     Behaviour,
@@ -44,7 +45,7 @@ async def asker() -> AsyncIterator[Asker]:
 
 
 if TYPE_CHECKING:
-    from resolver.serve.upstream_routes import Policy
+    from resolver.serve.upstream.routes import Policy
 
 Serve = Callable[..., FakeServer]
 
@@ -106,14 +107,14 @@ async def test_ids_and_ports_vary(asker: Asker, serve: Serve) -> None:
 async def test_a_socket_is_retired_after_its_uses_and_after_its_time(
     asker: Asker, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(udp_exchange, "MOST_USES", 3)
+    monkeypatch.setattr(udp, "MOST_USES", 3)
     server = serve()
     for number in range(60):
         await asker.ask(server, packet=query(f"n{number}.example"))
     assert len({port for _, (_, port) in server.asked}) > 15, "20, but for those the kernel chose twice"
     before = set(asker.upstreams.open)
     assert len(before) <= 4
-    asker.clock.now += udp_exchange.LONGEST_USE
+    asker.clock.now += udp.LONGEST_USE
     for number in range(60):
         await asker.ask(server, packet=query(f"m{number}.example"))
     assert not before & asker.upstreams.open
@@ -213,7 +214,7 @@ async def test_a_socket_whose_address_is_gone_is_replaced(asker: Asker, serve: S
     got = asker.start(server)
     await until(lambda: server.asked)
     [old] = asker.upstreams.open
-    assert isinstance(old, udp_exchange.UdpExchange)
+    assert isinstance(old, udp.UdpExchange)
     server.behaviour = well
     asker.upstreams.unreachable(old, errno.ENETUNREACH)
     await until(lambda: got)
@@ -231,7 +232,7 @@ async def test_no_way_to_the_server_is_tried_once_more_and_then_held_against_it(
     for number in (1, 2):
         await until(lambda number=number: len(server.asked) == number)  # type: ignore[misc]
         [exchange] = asker.upstreams.open
-        assert isinstance(exchange, udp_exchange.UdpExchange)
+        assert isinstance(exchange, udp.UdpExchange)
         asker.upstreams.unreachable(exchange, errno.ENETUNREACH)
     await until(lambda: got)
     assert got == [None]
@@ -633,7 +634,7 @@ async def test_without_descriptors_sockets_in_use_serve_on(
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(socket, "socket", none_left)
-    asker.clock.now += udp_exchange.LONGEST_USE
+    asker.clock.now += udp.LONGEST_USE
     assert await asker.ask(server, packet=query("b.example")) is not None
     assert await asker.ask("127.0.0.1:9", packet=query("c.example")) is None
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 import pytest_asyncio
 
-from resolver.serve import tcp_exchange
-from resolver.serve.upstream import TCP_PATIENCE, Upstreams
+from resolver.serve.upstream import tcp
+from resolver.serve.upstream.upstreams import TCP_PATIENCE, Upstreams
 from tests.serve.fake_upstream import (
     Asker,
     Clock,
@@ -89,7 +89,7 @@ async def test_connection_is_kept_and_closed_when_idle(asker: Asker, serve: Serv
         await asker.ask(server, packet=query(f"n{number}.example"))
     assert server.connections == 1
     exchanges = len(asker.upstreams.open)
-    await asker.let(tcp_exchange.IDLE * 2 + 1)
+    await asker.let(tcp.IDLE * 2 + 1)
     assert len(asker.upstreams.open) == exchanges - 1
     assert asker.upstreams.wheel._timer is None
     await asker.ask(server, packet=query("b.example"))

@@ -15,14 +15,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from resolver.serve.tcp_exchange import TcpExchange
-from resolver.serve.udp_exchange import Idents, UdpExchange
-from resolver.serve.upstream_batch import Batch
-from resolver.serve.upstream_counters import COUNTERS
-from resolver.serve.upstream_flight import Done, Flight
-from resolver.serve.upstream_routes import Policy, Routes
-from resolver.serve.upstream_server import MOST_PATIENCE, POOL, Server
-from resolver.serve.upstream_wheel import Wheel
+from resolver.serve.upstream.batch import Batch
+from resolver.serve.upstream.counters import COUNTERS
+from resolver.serve.upstream.flight import Done, Flight
+from resolver.serve.upstream.routes import Policy, Routes
+from resolver.serve.upstream.server import MOST_PATIENCE, POOL, Server
+from resolver.serve.upstream.tcp import TcpExchange
+from resolver.serve.upstream.udp import Idents, UdpExchange
+from resolver.serve.upstream.wheel import Wheel
 from resolver.wire.reply import (
     HEADER_SIZE,
     RCODE_REFUSED,

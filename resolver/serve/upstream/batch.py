@@ -14,8 +14,8 @@ from resolver.serve import mmsg
 if TYPE_CHECKING:
     import asyncio
 
-    from resolver.serve.udp_exchange import UdpExchange
-    from resolver.serve.upstream import Upstreams
+    from resolver.serve.upstream.udp import UdpExchange
+    from resolver.serve.upstream.upstreams import Upstreams
 
 _FULL: Final = (errno.EAGAIN, errno.ENOBUFS, errno.EINTR)
 """Errors that say nothing about the server: as if the network had lost the datagram."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import asyncio
 
-    from resolver.serve.upstream import Upstreams
-    from resolver.serve.upstream_flight import Flight
-    from resolver.serve.upstream_server import Server
+    from resolver.serve.upstream.flight import Flight
+    from resolver.serve.upstream.server import Server
+    from resolver.serve.upstream.upstreams import Upstreams
 
 IDLE = 10.0
 """Seconds a connection without questions is kept; a few are advised (RFC 7766 section 6.2.3)."""

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from resolver.serve.upstream import Upstreams
-    from resolver.serve.upstream_flight import Flight
-    from resolver.serve.upstream_server import Server
+    from resolver.serve.upstream.flight import Flight
+    from resolver.serve.upstream.server import Server
+    from resolver.serve.upstream.upstreams import Upstreams
 
 MOST_USES = 512
 LONGEST_USE = 20.0

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from resolver.serve.upstream_server import Inside, Server
+from resolver.serve.upstream.server import Inside, Server
 
 Policy = Literal["ordered", "sequential", "fastest"]
 """See the head of this module."""

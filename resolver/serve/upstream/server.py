@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from resolver.serve.tcp_exchange import TcpExchange
-    from resolver.serve.udp_exchange import UdpExchange
+    from resolver.serve.upstream.tcp import TcpExchange
+    from resolver.serve.upstream.udp import UdpExchange
 
 FAILURES_TO_DOWN = 3
 """So many questions in a row unanswered, and others are preferred."""

@@ -10,10 +10,10 @@ from resolver.wire.reply import ReplyShape
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from resolver.serve.tcp_exchange import TcpExchange
-    from resolver.serve.udp_exchange import UdpExchange
-    from resolver.serve.upstream_server import Server
-    from resolver.serve.upstream_wheel import Slot
+    from resolver.serve.upstream.server import Server
+    from resolver.serve.upstream.tcp import TcpExchange
+    from resolver.serve.upstream.udp import UdpExchange
+    from resolver.serve.upstream.wheel import Slot
 
 Done = Callable[[ReplyShape | None], None]
 """Called exactly once per question taken: with the reply (its ID is ours: replace it), or with None when

@@ -1,0 +1,1 @@
+"""Asking upstream servers: which, how long to wait, over which socket, and what to take for a reply."""
