@@ -33,6 +33,8 @@ class Seat:
 
     namespace: Path
     server: Address
+    over_tcp: Address | None = None
+    """Where the same server is asked over TCP, if that is elsewhere."""
 
     def ask(self, questions: Sequence[Question], *, once: Collection[Question] = ()) -> list[Reply]:
         """The replies, in the order of the questions; silence is a reply.
@@ -63,9 +65,10 @@ class Seat:
 
     def _batch(self, questions: dict[int, Question], *, tcp: bool, quiet: float) -> dict[int, Reply]:
         kind = socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM
+        server = (tcp and self.over_tcp) or self.server
         replies: dict[int, Reply] = {}
         try:
-            with within(self.namespace, lambda: _connected(self.server, kind)) as sock:
+            with within(self.namespace, lambda: _connected(server, kind)) as sock:
                 for number, question in questions.items():
                     packet = question.packet(number + 1)
                     sock.sendall(struct.pack("!H", len(packet)) + packet if tcp else packet)

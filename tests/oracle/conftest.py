@@ -113,11 +113,11 @@ def lab(ground: Ground) -> Iterator[Lab]:
 
 
 @contextmanager
-def serving(ground: Ground, namespace: Path, listen: str) -> Iterator[Served]:
+def serving(ground: Ground, namespace: Path, listen: str, *flags: str) -> Iterator[Served]:
     """Our resolver, by the engine's search order, in a network namespace."""
     served = Served(
         *("--listen", listen, "--engine", ground.url, "--upstream", ground.upstream),
-        *("--search-order", "engine"),
+        *("--search-order", "engine", *flags),
         prefix=["nsenter", f"--net={namespace}"],
     )
     with served._log, served:
@@ -138,6 +138,11 @@ def _address(namespace: Path, address: str) -> Iterator[None]:
         yield
     finally:
         subprocess.run([*command, "del", f"{address}/32", "dev", "lo"], check=False)
+
+
+def free_port(ground: Ground) -> int:
+    """A port of the host that nobody listens at."""
+    return within(ground.host, _free_port)
 
 
 def _free_port() -> int:

@@ -5,16 +5,20 @@ A topology that fails is made again with ``make oracle SEED=… N=1``.
 
 from __future__ import annotations
 
+import json
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from lab.runs import LABEL
+from resolver.watch.upstreams import engines_resolver
 from tests.oracle.asking import Seat
 from tests.oracle.comparison import Asker, Comparison, Polled, poll
-from tests.oracle.conftest import PER_TOPOLOGY, Ground, serving, upstream_seat
+from tests.oracle.conftest import PER_TOPOLOGY, Ground, free_port, serving, upstream_seat
 from tests.oracle.message import Question
 from tests.oracle.namespaces import namespace_of
 from tests.oracle.playing import Played
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
 ROUNDS: Final = 4
 """Looks at one topology, with changes between them."""
 SHOWN: Final = 8
+WITHIN: Final = "127.0.0.11", 53
+"""Where Docker's resolver is asked; and ours, in every other topology, attached to all its containers."""
 BESIDE: Final = ("127.0.0.1", 5300)
 """Where, in every other topology, our resolver listens that shares the first container's network stack."""
 
@@ -46,6 +52,8 @@ def test_same_answers_as_docker(seed: int, ground: Ground, lab: Lab, tally: Tall
         if seed % 2:
             beside = namespace_of(topology.containers["c0"].pid)
             stack.enter_context(serving(ground, beside, f"{BESIDE[0]}:{BESIDE[1]}"))
+        else:
+            stack.enter_context(_attached(ground, lab))
         tally.topologies += 1
         _judge(comparison, topology, poll(_plan(topology, ground, 0), 0.0))
         for number in range(1, ROUNDS):
@@ -91,8 +99,31 @@ def _plan(topology: Topology, ground: Ground, number: int) -> Iterator[tuple[Ask
         yield _asker(container, (random.choice(gateways), ground.port), "on the host"), some
         if container.key == "c0" and topology.seed % 2:
             yield _asker(container, BESIDE, "beside it"), some
+        elif not topology.seed % 2:
+            yield _asker(container, WITHIN, "attached"), some
 
 
 def _asker(container: Container, ours: tuple[str, int], through: str) -> Asker:
     namespace = namespace_of(container.pid)
-    return Asker(container, Seat(namespace, ("127.0.0.11", 53)), Seat(namespace, ours), through)
+    return Asker(container, _dockers(container), Seat(namespace, ours), through)
+
+
+def _dockers(container: Container) -> Seat:
+    """Docker's resolver, also where its address leads to us: at the ports it has in the namespace."""
+    udp_table, tcp_table = (Path(f"/proc/{container.pid}/net/{kind}").read_text() for kind in ("udp", "tcp"))
+    ports = engines_resolver(udp_table, tcp_table, ()).rpartition(":")[2].partition("/")
+    if not ports[2]:
+        return Seat(namespace_of(container.pid), WITHIN)
+    udp, tcp = ((WITHIN[0], int(port)) for port in (ports[0], ports[2]))
+    return Seat(namespace_of(container.pid), udp, tcp)
+
+
+@contextmanager
+def _attached(ground: Ground, lab: Lab) -> Iterator[None]:
+    """A resolver of its own for this topology, that never asks Docker's."""
+    which = f"--attach=label={LABEL}={lab.run}"
+    flags = which, "--no-fall-back-to-engine"
+    with serving(ground, ground.host, f"127.0.0.1:{free_port(ground)}", *flags) as served:
+        yield
+        asked = json.loads(served.check("--json").stdout)["attached"]
+        assert sum(asked.values()), "nobody asked at 127.0.0.11 while we were attached"

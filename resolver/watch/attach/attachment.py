@@ -12,6 +12,7 @@ import socket
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Final
 
 from resolver.settings import Listen
@@ -19,7 +20,7 @@ from resolver.watch.attach import rules
 from resolver.watch.attach.namespace import CannotEnter, Inside, entered, look_inside, our_namespace
 from resolver.watch.nftables import Nftables, NftablesError
 from resolver.watch.sockets import CannotListen, bind
-from resolver.watch.upstreams import engines_resolver, nameservers
+from resolver.watch.upstreams import ENGINES_OWN, engines_resolver, nameservers
 
 MOST_NAMESERVERS: Final = 3
 """As many as the C library reads (MAXNS)."""
@@ -58,11 +59,8 @@ class Attachment:
 
     def serves(self, inside: Inside) -> bool:
         """Whether the nameservers there are still those we answer for, the engine's own resolver included."""
-        ours = {r.udp for r in self.redirects} | {r.tcp for r in self.redirects}
-        return (_servers(inside), engines_resolver(inside.udp, inside.tcp, ours)) == (
-            self.nameservers,
-            self.engine,
-        )
+        engine = engines_resolver(inside.udp, inside.tcp, ())
+        return (_servers(inside), engine) == (self.nameservers, self.engine)
 
     def renew(self, life: float) -> bool:
         """Receive for ``life`` seconds from now; False when our table is not there any more."""
@@ -110,7 +108,7 @@ def open_in(pid: int, container: str) -> Attachment:
             raise CannotEnter("it shares the network stack we are in")
         servers = _servers(inside)
         if not servers:
-            raise CannotEnter("its /etc/resolv.conf names no server")
+            raise CannotEnter("its /etc/resolv.conf names no server but, perhaps, its own loopback")
         with entered(inside.fd):
             udp: list[socket.socket] = []
             tcp: list[socket.socket] = []
@@ -135,9 +133,10 @@ def open_in(pid: int, container: str) -> Attachment:
 
 
 def _servers(inside: Inside) -> tuple[str, ...]:
-    """Those a redirect can stand for: without an interface in their address."""
+    """Those a redirect can stand for: without an interface in their address, and no server that the container
+    runs for itself."""
     named = nameservers(inside.resolv_conf)[:MOST_NAMESERVERS]
-    return tuple(server for server in named if "%" not in server)
+    return tuple(s for s in named if s == ENGINES_OWN or not ("%" in s or ip_address(s).is_loopback))
 
 
 def clean(pid: int, container: str) -> bool:

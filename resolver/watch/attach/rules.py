@@ -48,11 +48,9 @@ class Redirect:
 
 
 def local_address(nameserver: str) -> str:
-    """Where we bind for questions to this nameserver: at a loopback address itself, else at the usual one."""
-    address = ip_address(nameserver)
-    if address.is_loopback:
-        return str(address)
-    return "127.0.0.1" if address.version == 4 else "::1"
+    """Where we bind for questions to this nameserver. Never where the engine's own resolver does: its ports
+    are found by their address."""
+    return "127.0.0.1" if ip_address(nameserver).version == 4 else "::1"
 
 
 def table(redirects: Sequence[Redirect]) -> str:
@@ -93,16 +91,17 @@ def _table(family: str, redirects: Sequence[Redirect]) -> str:
 
 
 def _datagrams_there(r: Redirect) -> str:
-    moved = "" if r.local == r.nameserver else f"{r.family} daddr set {r.local} "
     return (
         f"    {r.family} daddr {r.nameserver} {r.family} daddr @{SET} udp dport {DNS_PORT} "
-        f"notrack {moved}udp dport set {r.udp}\n"
+        f"notrack {r.family} daddr set {r.local} udp dport set {r.udp}\n"
     )
 
 
 def _datagrams_back(r: Redirect) -> str:
-    moved = "" if r.local == r.nameserver else f"{r.family} saddr set {r.nameserver} "
-    return f"    {r.family} saddr {r.local} udp sport {r.udp} notrack {moved}udp sport set {DNS_PORT}\n"
+    return (
+        f"    {r.family} saddr {r.local} udp sport {r.udp} "
+        f"notrack {r.family} saddr set {r.nameserver} udp sport set {DNS_PORT}\n"
+    )
 
 
 def _connections(r: Redirect) -> str:
