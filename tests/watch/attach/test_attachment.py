@@ -325,13 +325,11 @@ def test_what_a_killed_one_left_is_replaced(container: Stack) -> None:
     assert container.ruleset() == before
 
 
-@pytest.mark.parametrize(
-    ("servers", "word"), [((), "names no server"), (("fe80::1%wire",), "names no server")]
-)
-def test_a_container_without_nameservers(container: Stack, servers: tuple[str, ...], word: str) -> None:
+@pytest.mark.parametrize("servers", [(), ("fe80::1%wire",)])
+def test_a_container_without_nameservers(container: Stack, servers: tuple[str, ...]) -> None:
     container.say(*servers)
     before, rules_before = open_descriptors(), container.ruleset()
-    with pytest.raises(CannotEnter, match=word):
+    with pytest.raises(CannotEnter, match="names no server"):
         open_in(container.pid, IDENTITY)
     assert open_descriptors() == before
     assert container.ruleset() == rules_before
