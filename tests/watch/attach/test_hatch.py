@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import select
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,10 @@ class Held:
         self.theirs = self.hatch.open()
         self.theirs.setblocking(False)
         return self.theirs
+
+    def readable(self) -> bool:
+        """Whether a packet waits."""
+        return bool(select.select([self.theirs], [], [], 0)[0])
 
     def take(self) -> tuple[dict[str, Any], list[socket.socket]]:
         """The next packet."""
@@ -89,12 +94,8 @@ async def test_a_peer_that_does_not_read_is_waited_for(held: Held, ours: socket.
             held.hatch.send({"attached": str(count)}, [brief])
         count += 1
     for number in range(count):
-        while True:
-            try:
-                said, sockets = held.take()
-                break
-            except BlockingIOError:
-                await asyncio.sleep(0)
+        await until(held.readable)
+        said, sockets = held.take()
         assert said["attached"] == str(number)
         assert all(sock.fileno() >= 0 for sock in sockets)
         for sock in sockets:
