@@ -119,8 +119,10 @@ class Apart:
         self._tell(signal.SIGSTOP)
 
     def go_on(self) -> None:
-        """After ``hang``."""
+        """After ``hang``. nsenter stops itself with its child."""
         self._tell(signal.SIGCONT)
+        assert self._dockerd is not None
+        self._dockerd.send_signal(signal.SIGCONT)
 
     def close(self) -> None:
         """End everything in it."""

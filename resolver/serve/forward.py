@@ -3,6 +3,7 @@ very end."""
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final
 
 from resolver import cache
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from resolver.serve.upstream.upstreams import Upstreams
 
 SERVFAIL: Final = 2
+
+log = logging.getLogger(__name__)
 
 
 class Forwarder:
@@ -72,7 +75,12 @@ class Forwarder:
 
         def done(shape: ReplyShape | None) -> None:
             kept = keep and not (last and shape and shape.inside)
-            client.send(self._reply(shape, query, key, client.tcp, keep=kept))
+            try:
+                reply = self._reply(shape, query, key, client.tcp, keep=kept)
+            except MemoryError:
+                self._make_room()
+                reply = write_reply(query, SERVFAIL)
+            client.send(reply)
 
         if self._upstreams.ask(packet, query.question, servers + last, client.address, done):
             return None
@@ -98,6 +106,12 @@ class Forwarder:
             self._cache.put(key, shape, now)
         reply = query.id + shape.packet[2:12] + query.question + shape.packet[shape.question_end :]
         return reply if len(reply) <= limit else fitted(reply, limit)
+
+    def _make_room(self) -> None:
+        """Answering comes before remembering."""
+        entries, octets = self._cache.clear()
+        self._memory.forget_all()
+        log.error("no memory is left; the cache was emptied", extra={"entries": entries, "bytes": octets})
 
     def _refresh(self, packet: bytes, query: Query, servers: tuple[str, ...], key: cache.Key) -> None:
         """Ask again for a name in use before its entry runs out; nobody waits for it."""

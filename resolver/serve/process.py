@@ -11,6 +11,7 @@ import asyncio
 import gc
 import json
 import logging
+import os
 import resource
 import signal
 import socket
@@ -253,6 +254,7 @@ def main(argument: str) -> None:
     gc.set_threshold(20_000, 20, 50)
 
     async def story() -> None:
+        asyncio.get_running_loop().set_exception_handler(_end_without_memory)
         process = Process(asyncio.get_running_loop(), start)
         try:
             privileges.drop(start.uid, start.gid)
@@ -263,6 +265,15 @@ def main(argument: str) -> None:
         await process.run()
 
     asyncio.run(story())
+
+
+def _end_without_memory(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A fault of ours costs what it happened in. Without memory nothing works any more; a new process is told
+    the whole table, and works."""
+    loop.default_exception_handler(context)
+    if isinstance(context.get("exception"), MemoryError):
+        log.critical("no memory is left; ending, to be started again")
+        os._exit(1)
 
 
 def _give_up_files() -> None:

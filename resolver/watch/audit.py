@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 UNDER_WAY: Final = 1.0
 """Seconds an event may take from the buffer to us."""
+ROUNDS: Final = 5
+"""How often that is granted again while others go on arriving, as in a burst."""
 
 
 async def is_whole(engine: Engine, workers: Workers, recent: Collection[Event]) -> bool:
@@ -32,6 +34,14 @@ async def is_whole(engine: Engine, workers: Workers, recent: Collection[Event]) 
     told, complete = await workers.submit(replay, engine, known, now)
     if not told and complete:
         return True
-    await asyncio.sleep(UNDER_WAY)
-    heard_more = tuple(recent) != known
-    return (complete or heard_more) and all(event in recent for event in told)
+    for _ in range(ROUNDS):
+        newest = known[-1] if known else None
+        await asyncio.sleep(UNDER_WAY)
+        known = tuple(recent)
+        heard_more = bool(known) and known[-1] != newest
+        complete = complete or heard_more
+        if complete and all(event in known for event in told):
+            return True
+        if not heard_more:
+            return False
+    return False

@@ -31,6 +31,7 @@ import requests.adapters
 from docker.api.client import APIClient
 from docker.tls import TLSConfig
 from docker.transport import UnixHTTPAdapter
+from docker.transport.unixconn import UnixHTTPConnection
 from docker.types.daemon import CancellableStream
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ LONGEST_LINE: Final = 1 << 20
 """Octets of one event. No engine sends a thousandth of it; a peer that never ends a line must not fill our
 memory."""
 
+_ANY_URL: Final = "http+docker://localhost"
 _KEEPALIVE: Final = [
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -73,12 +75,27 @@ class EngineUnreachable(EngineError):
     """There is no engine to talk to; the text says why and what to do."""
 
 
+class _Connection(UnixHTTPConnection):
+    """The SDK's own leaves the sockets of attempts that fail open."""
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        try:
+            self.sock.connect(self.unix_socket)
+        except OSError:
+            self.close()
+            raise
+
+
 class _OneSocket(UnixHTTPAdapter):
     """The SDK keeps a pool of connections per URL: 30 inspects leave 25 sockets open. One pool for all
     does."""
 
     def get_connection(self, url: Any, proxies: Any = None) -> Any:
-        return super().get_connection("http+docker://localhost", proxies)
+        pool: Any = super().get_connection(_ANY_URL, proxies)
+        pool._new_conn = lambda: _Connection(_ANY_URL, self.socket_path, self.timeout)  # noqa: SLF001
+        return pool
 
 
 class _KeptAlive(requests.adapters.HTTPAdapter):
@@ -161,15 +178,18 @@ class Engine:
 
     def _subscribe(self, span: dict[str, str]) -> CancellableStream[bytes]:
         """Not by the SDK's own ``events``: that one takes a refusal for an empty stream."""
-        client = self._client()
+        client: Any = self._client()
         kinds = json.dumps({"type": ["container", "network"]})
         response = client.get(
             f"{client.base_url}/v{self.api}/events",
             params={**span, "filters": kinds},
             stream=True,
-            timeout=(self._timeout, None),
+            timeout=self._timeout,
         )
         _check(response)
+        if "until" not in span:
+            # Once it has accepted, it may have nothing to say for hours.
+            client._disable_socket_timeout(client._get_raw_response_socket(response))  # noqa: SLF001
         return CancellableStream(response.iter_content(None), response)
 
     def _client(self) -> APIClient:
@@ -270,19 +290,7 @@ def _check(response: requests.Response) -> None:
         docker.errors.create_api_error_from_http_exception(error)
 
 
-def _knock(place: Place, timeout: int) -> None:
-    """Raise if the socket cannot be connected to. The SDK leaves sockets of attempts that fail open."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.settimeout(timeout)
-        try:
-            sock.connect(place.url.removeprefix("unix://"))
-        except OSError as error:
-            raise _unreachable(place, error) from None
-
-
 def _version(place: Place, timeout: int) -> Json:
-    if place.url.startswith("unix://"):
-        _knock(place, timeout)
     client = _connect(place, "1.24", timeout)
     try:
         with _translated(place):

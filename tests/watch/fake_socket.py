@@ -6,7 +6,6 @@ import json
 import queue
 import socketserver
 import threading
-import time
 from contextlib import suppress
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler
@@ -37,6 +36,7 @@ class FakeSocket(socketserver.ThreadingUnixStreamServer):
         self.world = world
         self.answers: dict[str, tuple[int, Any]] = {"/version": (200, VERSION)}
         self.delay: dict[str, float] = {}
+        self.done = threading.Event()
         self.requests: list[str] = []
         self.buffered: list[dict[str, Any]] = []
         self._streams: list[queue.SimpleQueue[bytes | None]] = []
@@ -47,6 +47,7 @@ class FakeSocket(socketserver.ThreadingUnixStreamServer):
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.done.set()
         self.shutdown()
         self.server_close()
         self.feed(None)
@@ -104,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
         whole, _, query = self.path.partition("?")
         path = whole[whole.index("/", 1) :] if whole.startswith("/v1.") else whole
         self.server.requests.append(f"{self.command} {path}")
-        time.sleep(self.server.delay.get(path, 0))
+        self.server.done.wait(self.server.delay.get(path, 0))
         with suppress(OSError):
             if path == "/events" and path not in self.server.answers:
                 self._events("until=" in query)

@@ -175,6 +175,18 @@ async def test_an_engine_that_hangs_is_lost_since_it_last_said_something(tmp_pat
         await play.until(lambda: play.followed.states()[-1] == "reached")
 
 
+async def test_an_engine_that_hangs_when_asked_for_its_events(tmp_path: Path) -> None:
+    """These are read with a time-out too, unless they are the live ones."""
+    async with Play(tmp_path, "a") as play:
+        play.fake.delay["/events"] = 30.0
+        await play.until(lambda: play.followed.states()[-1] == "lost")
+        play.fake.delay.clear()
+        await play.until(lambda: play.followed.states()[-1] == "reached")
+        await play.ready(2)
+        await asyncio.sleep(1.2)
+        assert play.followed.pictures == 2, "silence is no time-out"
+
+
 async def test_looks_that_hang_do_not_hold_up_the_others(tmp_path: Path) -> None:
     """More of them than there are threads."""
     async with Play(tmp_path, "a") as play:
@@ -252,7 +264,8 @@ async def test_lists_with_things_that_are_none(tmp_path: Path) -> None:
 # Much at once, and clocks
 
 
-async def test_five_hundred_started_in_a_burst(tmp_path: Path) -> None:
+async def test_five_hundred_started_in_a_burst(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "UNDER_WAY", 5.0)
     async with Play(tmp_path, "a") as play:
         names = [f"c{n:03}" for n in range(500)]
         for name in names:

@@ -122,7 +122,7 @@ def open_in(pid: int, container: str) -> Attachment:
             netlink = undo.enter_context(_netlink())
             nftables = _nftables()
             try:
-                if _live(nftables):
+                if _live(_listed(nftables)):
                     raise AlreadyAnswered
                 _run(rules.table(redirects), nftables)
             finally:
@@ -142,7 +142,8 @@ def _servers(inside: Inside) -> tuple[str, ...]:
 def clean(pid: int, container: str) -> bool:
     """Remove what a resolver that was killed left in this container; whether there was something.
 
-    What is live is another resolver's, and stays. Raises CannotEnter.
+    What is live is another resolver's, or of one killed a moment ago, and stays. Raises CannotEnter,
+    AlreadyAnswered.
     """
     inside = look_inside(pid, container)
     try:
@@ -152,8 +153,10 @@ def clean(pid: int, container: str) -> bool:
             nftables = _nftables()
             try:
                 found = _listed(nftables)
-                if not found or any("elements" in text for text in found):
+                if not found:
                     return False
+                if _live(found):
+                    raise AlreadyAnswered
                 _run(rules.removal(), nftables)
                 return True
             finally:
@@ -162,8 +165,8 @@ def clean(pid: int, container: str) -> bool:
         inside.close()
 
 
-def _live(nftables: Nftables) -> bool:
-    return any("elements" in text for text in _listed(nftables))
+def _live(listed: list[str]) -> bool:
+    return any("elements" in text for text in listed)
 
 
 def _listed(nftables: Nftables) -> list[str]:
@@ -221,12 +224,17 @@ def _netlink() -> socket.socket:
 
 
 def _transact(netlink: socket.socket, batch: bytes) -> list[int]:
-    """Send a transaction; the numbers of its errors, none when it is done. The kernel replies before the call
-    that sends returns."""
+    """Send a transaction; the numbers of its errors, none when it is done.
+
+    The kernel replies before the call that sends returns, with a datagram for each error: one left unread
+    would pass for the next transaction's.
+    """
+    found: list[int] = []
     try:
         netlink.send(batch)
-        return rules.errors(netlink.recv(_BUFFER))
+        while True:
+            found += rules.errors(netlink.recv(_BUFFER))
     except BlockingIOError:
-        return []
+        return found
     except OSError as error:
-        return [error.errno or errno.EIO]
+        return [*found, error.errno or errno.EIO]

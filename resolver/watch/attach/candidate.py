@@ -34,12 +34,12 @@ def read_candidate(body: Mapping[str, Any]) -> Candidate:
     """From an inspect. What is not as it should be is taken as missing."""
     state, config = _object(body, "State"), _object(body, "Config")
     pid = state.get("Pid")
-    running = state.get("Status") in _RUNNING and isinstance(pid, int)
+    running = state.get("Status") in _RUNNING
     labels = _object(config, "Labels")
     return Candidate(
         id=str(body.get("Id", "")),
         name=str(body.get("Name", "")).removeprefix("/"),
-        pid=pid if running and isinstance(pid, int) else 0,
+        pid=pid if running and type(pid) is int and pid > 0 else 0,
         networks=tuple(_object(_object(body, "NetworkSettings"), "Networks")),
         labels=tuple((str(key), str(value)) for key, value in labels.items()),
         mode=str(_object(body, "HostConfig").get("NetworkMode", "")),

@@ -4,8 +4,8 @@ Beside the door, whose lines are text and can be recorded, there is a second soc
 one container, with its sockets as ancillary data (unix(7), SCM_RIGHTS). The answering process writes back
 when it needs more.
 
-    {"attached": ID, "engine": "127.0.0.11:41234/35555", "udp": 1, "tcp": 1, "spare_udp": 2, "spare_tcp": 1}
-    {"spare": ID, "spare_udp": 1, "spare_tcp": 0}
+    {"attached": ID, "engine": "127.0.0.11:41234/35555", "udp": 1, "tcp": 1}
+    {"spare": ID, "udp": 1, "tcp": 0}
     {"detached": ID}
     {"wants": ID, "kind": "udp"}                                      from the answering process
 """
@@ -23,6 +23,9 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+MOST_WAITING: Final = 1024
+"""Packets waiting above which nothing more is asked of us: whoever reads hostile packets must not be able to
+use up our descriptors."""
 _LONGEST: Final = 4096
 
 log = logging.getLogger(__name__)
@@ -107,7 +110,9 @@ class Hatch:
         if not octets:
             self.close()
             return
-        with suppress(ValueError, KeyError, TypeError):
+        if len(self._backlog) >= MOST_WAITING:
+            return
+        with suppress(ValueError, KeyError, TypeError, RecursionError):
             said = json.loads(octets)
             self._wants(self, str(said["wants"]), str(said["kind"]))
 

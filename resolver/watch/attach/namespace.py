@@ -138,7 +138,10 @@ def _resolv_conf(process: int) -> str:
 
 def _text(folder: int, name: str, flags: int = 0) -> str:
     fd = os.open(name, os.O_RDONLY | flags, dir_fd=folder)
-    with os.fdopen(fd, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.EINVAL, f"{name} is no plain file")
-        return file.read(_LONGEST if flags else -1).decode(errors="replace")
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            return file.read(_LONGEST if flags else -1).decode(errors="replace")
+    finally:
+        os.close(fd)
