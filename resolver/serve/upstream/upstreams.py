@@ -289,13 +289,13 @@ class Upstreams:
             self._loop.call_soon(self.unreachable, exchange, failure)
 
     def _replace(self, server: Server, place: int, now: float) -> UdpExchange | None:
-        """A fresh socket in that place of the pool; without descriptors the old one serves on."""
+        """A fresh socket in that place of the pool; where there is none to be had an old one serves on."""
         old = server.sockets[place]
         try:
             fresh = UdpExchange(self._loop, self, server, now)
         except OSError:
             self.counters["no_socket"] += 1
-            return old
+            return old or next((other for other in server.sockets if other is not None), None)
         server.sockets[place] = fresh
         if old is not None:
             old.retire()

@@ -99,9 +99,7 @@ def hears(sock: socket.socket) -> bool:
     return True
 
 
-@pytest.mark.parametrize(
-    "server", ["127.0.0.11", "127.0.0.53", "10.77.0.53", "192.0.2.53", "::1", "fd77::53"]
-)
+@pytest.mark.parametrize("server", ["127.0.0.11", "10.77.0.53", "192.0.2.53", "fd77::53"])
 def test_a_nameserver_is_taken_the_place_of(container: Stack, server: str) -> None:
     """Over UDP and TCP, at loopback and elsewhere, in both families; the reply comes from where it was
     asked."""
@@ -120,6 +118,14 @@ def test_a_nameserver_is_taken_the_place_of(container: Stack, server: str) -> No
         attachment.udp[0].sendto(b"!", attachment.udp[0].recvfrom(512)[1])
         assert unconnected.recvfrom(512)[1][:2] == (server, 53)
         assert speaks(attachment.tcp[0], container, server)
+
+
+@pytest.mark.parametrize("server", ["127.0.0.1", "127.0.0.53", "::1"])
+def test_a_containers_own_server_is_left_alone(container: Stack, server: str) -> None:
+    """It runs one for itself, on its own loopback."""
+    container.say(server)
+    with pytest.raises(CannotEnter, match="own loopback"):
+        open_in(container.pid, IDENTITY)
 
 
 def speaks(listener: socket.socket, container: Stack, server: str) -> bool:
