@@ -15,6 +15,12 @@ PIP_INSTALL := $(BIN)/pip install -qq --disable-pip-version-check
 LOCK := .cache/lock/bin/uv pip compile --quiet --upgrade --universal --python-version=3.11 --generate-hashes \
   --custom-compile-command="make lock"
 
+PREFIX ?= /usr/local
+DESTDIR ?=
+UNITS ?= $(PREFIX)/lib/systemd/system
+HOME_OF := $(PREFIX)/lib/resolver
+INSTALLED := $(DESTDIR)$(HOME_OF)
+
 N ?= 2000
 MINUTES ?= 10
 KEEP ?=
@@ -22,7 +28,7 @@ QUICK ?=
 
 .PHONY: help
 help:  ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 17
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 27
 
 .PHONY: setup
 setup: $(STAMP)  ## make .venv from the lock file, the project installed in it
@@ -86,6 +92,32 @@ lock:  ## renew the lock files
 .PHONY: image
 image: setup  ## build the image on the engine that answers
 	$(BIN)/python -m lab image
+
+.PHONY: install-systemd
+install-systemd: setup  ## install program and systemd unit for attaching (PREFIX=/usr/local DESTDIR=)
+	rm -rf .cache/wheel
+	$(BIN)/pip wheel -qq --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir .cache/wheel .
+	$(PYTHON) -m venv --without-pip --clear $(INSTALLED)
+	$(BIN)/pip --python $(INSTALLED)/bin/python install -qq --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip --python $(INSTALLED)/bin/python install -qq --disable-pip-version-check --no-deps --no-index .cache/wheel/*.whl
+	sed -i '1s|^#!$(DESTDIR)|#!|' $(INSTALLED)/bin/resolver
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(UNITS)
+	ln -sfn $(HOME_OF)/bin/resolver $(DESTDIR)$(PREFIX)/bin/resolver
+	sed 's|/usr/local|$(PREFIX)|' deploy/resolver.service > $(DESTDIR)$(UNITS)/resolver.service
+	@$(RELOAD_UNITS)
+	@echo "installed: $(INSTALLED), $(DESTDIR)$(PREFIX)/bin/resolver, $(DESTDIR)$(UNITS)/resolver.service"
+	@echo "needed besides: libnftables.so.1 (Debian, Ubuntu: libnftables1). Settings: RESOLVER_… in /etc/default/resolver"
+	@echo "next:      systemctl enable --now resolver && resolver attached"
+
+.PHONY: uninstall-systemd
+uninstall-systemd:  ## stop it, and remove what install-systemd put there (same PREFIX, DESTDIR)
+	@[ -n "$(DESTDIR)" ] || [ ! -d /run/systemd/system ] || systemctl disable --now resolver || true
+	rm -rf $(INSTALLED)
+	rm -f $(DESTDIR)$(PREFIX)/bin/resolver $(DESTDIR)$(UNITS)/resolver.service
+	@$(RELOAD_UNITS)
+
+# Where systemd runs, and it is its own folders that were written to.
+RELOAD_UNITS = [ -n "$(DESTDIR)" ] || [ ! -d /run/systemd/system ] || systemctl daemon-reload
 
 .PHONY: clean
 clean:  ## remove what was made in this checkout

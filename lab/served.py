@@ -162,7 +162,7 @@ class Served:
             return process.wait()
 
     def _first_listen(self) -> str:
-        for flag, value in zip(self._flags, [*self._flags[1:], ""], strict=True):
+        for flag, value in zip(self._flags, [*self._flags[1:], ""], strict=False):
             if flag == "--listen":
                 return value
             if flag.startswith("--listen="):

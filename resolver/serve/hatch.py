@@ -53,13 +53,15 @@ class Attached:
     servers: list[asyncio.Server] = field(default_factory=list)
     spare: dict[str, deque[socket.socket]] = field(default_factory=lambda: {"udp": deque(), "tcp": deque()})
     """Sockets in its namespace that have no peer yet."""
+    closed: bool = False
 
-    def close(self) -> None:
+    def close(self, service: Service) -> None:
         """Stop answering there; our descriptors are closed."""
+        self.closed = True
         for listener in self.listeners:
             listener.close()
-        for server in self.servers:
-            server.close()
+        while self.servers:
+            service.unlisten(self.servers.pop())
         for sock in (*self.sockets, *self.spare["udp"], *self.spare["tcp"]):
             sock.close()
 
@@ -86,7 +88,7 @@ class Hatch:
     def close_listeners(self) -> None:
         """Stop answering in every container."""
         for one in self.attached.values():
-            one.close()
+            one.close(self._process.tcp)
         self.attached.clear()
 
     def status(self) -> dict[str, int]:
@@ -138,6 +140,7 @@ class Hatch:
             self._put_by(said, sockets)
         else:
             self._detach(str(said["detached"]))
+            self._process.tcp.forget(udp.asker_of(str(said["detached"])))
 
     def _attach(self, said: dict[str, Any], sockets: list[socket.socket]) -> None:
         identity, count = str(said["attached"]), int(said["udp"])
@@ -155,7 +158,11 @@ class Hatch:
 
     async def _accept(self, one: Attached, sockets: list[socket.socket], asker: bytes) -> None:
         for sock in sockets:
-            one.servers.append(await self._process.tcp.listen(sock, asker))
+            server = await self._process.tcp.listen(sock, asker)
+            if one.closed:  # while this was being set up
+                self._process.tcp.unlisten(server)
+            else:
+                one.servers.append(server)
 
     def _put_by(self, said: dict[str, Any], sockets: list[socket.socket]) -> None:
         one = self.attached.get(str(said["spare"]))
@@ -169,6 +176,6 @@ class Hatch:
     def _detach(self, identity: str) -> None:
         one = self.attached.pop(identity, None)
         if one is not None:
-            one.close()
+            one.close(self._process.tcp)
             self._process.queries.detach(udp.asker_of(identity))
             self._process.left(identity)

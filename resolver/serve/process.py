@@ -232,9 +232,9 @@ class Process:
         await asyncio.sleep(0)
         for listener in self.listeners:
             listener.close()
-        self.hatch.close_listeners()
-        self.upstreams.close()
+        self.upstreams.close()  # who waits is told
         await asyncio.sleep(0)
+        self.hatch.close_listeners()
         self.tcp.close()
         self._status.close()
         await asyncio.sleep(0)

@@ -42,6 +42,9 @@ NEW: Final = 1.0
 """Seconds for which an address inside a known subnet may yet turn out to be a container's."""
 MOST_VIEWS: Final = 16_384
 """Client addresses whose views are remembered; spoofed sources must not fill the memory."""
+LONGEST_ADDRESS: Final = 16
+NOBODY: Final = View("stranger", way_out="refused")
+"""The view of a container that was attached, and whose question was still under way."""
 MOST_TURNS: Final = 4096
 """Sets of addresses of which is remembered whose turn it is to be first."""
 
@@ -130,6 +133,8 @@ class Queries:
                 self._memory.forget_all()
             if address in self._attached:
                 view = view_of_attached(self._table, *self._attached[address])
+            elif len(address) > LONGEST_ADDRESS:
+                view = NOBODY
             else:
                 view = view_of_client(self._table, address, ours=_is_ours(address))
             self._views[address], self._owners[address] = view, self._table.owner(address)

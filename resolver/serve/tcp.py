@@ -57,6 +57,17 @@ class Service:
         self._servers.append(server)
         return server
 
+    def unlisten(self, server: asyncio.Server) -> None:
+        """Accept no more there; its socket is closed."""
+        server.close()
+        self._servers.remove(server)
+
+    def forget(self, asker: bytes) -> None:
+        """A container is not attached any more: its connections end."""
+        for connection in [c for c in self.connections if c.address == asker]:
+            connection.drop()
+        self.asked.pop(asker, None)
+
     def admit(self, connection: Connection) -> bool:
         """Count a connection in; False when its client has too many already."""
         if self.per_client.get(connection.address, 0) >= MOST_PER_CLIENT:
@@ -130,7 +141,9 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         peer = transport.get_extra_info("peername")
-        if peer is not None:
+        if self._asker:  # all attached containers have the same few addresses: each is a client by itself
+            self.address = self._asker
+        elif peer is not None:
             family = socket.AF_INET6 if ":" in peer[0] else socket.AF_INET
             self.address = socket.inet_pton(family, peer[0].partition("%")[0])
         self._deadline = asyncio.get_running_loop().time() + FIRST_BYTE
@@ -197,7 +210,7 @@ class Connection(asyncio.Protocol):
 
     def _one(self, packet: bytes) -> None:
         self._waiting += 1
-        answerer = _Answer(self._answered, self._asker or self.address)
+        answerer = _Answer(self._answered, self.address)
         reply = self._service.ask(packet, answerer)
         if reply is not None:
             answerer.send(reply)

@@ -145,7 +145,12 @@ class BatchListener:
         loop.add_reader(self._fd, self._drain)
 
     def send_later(self, reply: bytes, name: bytes, control: bytes) -> None:
-        """Put a reply into this turn's outbox."""
+        """Put a reply into this turn's outbox.
+
+        Not once the socket is closed: its number may be another container's by now.
+        """
+        if self._sock.fileno() < 0:
+            return
         self._outbox.put(self._fd, reply, name, control)
         if not self._flushing:
             self._flushing = True
@@ -157,7 +162,9 @@ class BatchListener:
 
     def _flush(self) -> None:
         self._flushing = False
-        if self._outbox.fd == self._fd:  # else another socket that shares it was in between, and sent ours
+        if (
+            self._sock.fileno() >= 0 and self._outbox.fd == self._fd
+        ):  # else another socket that shares it was in between, and sent ours
             self._outbox.flush(self._fd)
 
     def _drain(self) -> None:

@@ -79,6 +79,7 @@ class Offer:
         self._loop = asyncio.get_running_loop()
         self._sock, self._settings, self._sockets, self._replaced = sock, settings, sockets, replaced
         self._talk: asyncio.Task[None] | None = None
+        self._refusals: set[asyncio.Task[None]] = set()
         sock.setblocking(False)
         self._loop.add_reader(sock.fileno(), self._accept)
 
@@ -86,8 +87,8 @@ class Offer:
         """Talk to nobody any more."""
         self._loop.remove_reader(self._sock.fileno())
         self._sock.close()
-        if self._talk:
-            self._talk.cancel()
+        for talk in (*self._refusals, *((self._talk,) if self._talk else ())):
+            talk.cancel()
 
     def _accept(self) -> None:
         try:
@@ -98,10 +99,19 @@ class Offer:
             connection.close()
             return
         if self._talk and not self._talk.done():
-            with connection, suppress(OSError):
-                connection.send(_packed({"busy": True}))
+            refusal = self._loop.create_task(self._turn_away(connection))
+            self._refusals.add(refusal)
+            refusal.add_done_callback(self._refusals.discard)
             return
         self._talk = self._loop.create_task(self._converse(connection))
+
+    async def _turn_away(self, connection: socket.socket) -> None:
+        """Its request is read first: closed with something unread, a connection is reset, our word lost."""
+        with connection, suppress(OSError, TimeoutError):
+            connection.setblocking(False)
+            async with asyncio.timeout(PATIENCE):
+                await self._loop.sock_recv(connection, _LONGEST)
+            connection.send(_packed({"busy": True}))
 
     async def _converse(self, connection: socket.socket) -> None:
         """A fault of the other side costs this talk and nothing else."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from resolver.names.model import Network, Sandbox
 from resolver.names.policy import Policy
 from resolver.settings import Settings, SettingsError
-from resolver.watch import control
+from resolver.watch import control, notify
 from resolver.watch.book import Book
 from resolver.watch.capabilities import CannotAttach, CannotDropRoot, may_attach, may_drop_root
 from resolver.watch.child import Child
@@ -163,7 +163,9 @@ class Watch:
             self._begin(control.serve(self._attacher, self.settings.listen[0]))
         if not self.settings.changes:
             self._begin(self._follow())
+        self._begin(self._tell_when_ready())
         await self._stopped.wait()
+        notify.tell(notify.STOPPING)
         await self._stop()
         return 0
 
@@ -198,6 +200,10 @@ class Watch:
         """Who ran before answers until ours do."""
         await asyncio.gather(*(child.ready.wait() for child in self.children))
         former.end()
+
+    async def _tell_when_ready(self) -> None:
+        await asyncio.gather(*(child.ready.wait() for child in self.children))
+        notify.tell(notify.READY)
 
     def _replaced(self) -> None:
         """Another one answers on our sockets, and owns what was taken over."""

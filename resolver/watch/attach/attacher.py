@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -38,6 +39,10 @@ LINGER: Final = 5.0
 RETRY: Final = 1.0
 """Seconds until a container is looked at again in which another resolver answered, or that was just being
 started."""
+LOOKS: Final = 2
+"""Looks for what an earlier run left: one at once, and one when that can have run out."""
+ENOUGH: Final = 2.0
+"""Seconds that work under way may take once we are to end."""
 THREADS: Final = 4
 RENEWALS: Final = 3
 """Renewals in the life of an element: two may fail."""
@@ -59,8 +64,8 @@ class Case:
     """Why it is not attached to although it is wanted."""
     failures: int = 0
     """So many times in a row, for the same reason."""
-    cleaned: bool = False
-    """Whether nothing of an earlier run is there."""
+    looks: int = LOOKS
+    """So many times it is yet to be looked at for what an earlier run left."""
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -87,7 +92,7 @@ class Attacher:
         """They enter namespaces; most of that time the kernel waits for packets on their way through
         rules."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._stopping = False
+        self._stopping, self._closing = False, asyncio.Event()
 
     # What the engine says
 
@@ -134,7 +139,7 @@ class Attacher:
         case = self.named(name)
         if case is not None:
             case.said = attach
-            await self._settle(case)
+            await asyncio.shield(self._settle(case))  # who asked may leave before it is done
         return case
 
     def named(self, name: str) -> Case | None:
@@ -183,7 +188,10 @@ class Attacher:
             except CannotEnter as error:
                 self._failed(case, error)
                 return
-            case.why, case.cleaned, case.failures = "", True, 0
+            case.why, case.looks, case.failures = "", 0, 0
+            if not self.wants(case):  # any more
+                await self._let_go(case)
+                return
             self._hand(case)
             if self._ready():
                 case.attachment.renew(self._life)
@@ -199,29 +207,36 @@ class Attacher:
         attachment.release()
         log.info("detached", extra={"container": case.candidate.name})
         if case.candidate.pid and not self._stopping:
-            self._begin(self._close_later(case.candidate.id, attachment))
+            self._begin(self._close_later(case, attachment))
         else:
-            await self._close(case.candidate.id, attachment)
+            await self._close(case, attachment)
 
-    async def _close_later(self, identity: str, attachment: Attachment) -> None:
-        await asyncio.sleep(LINGER)
-        await self._close(identity, attachment)
+    async def _close_later(self, case: Case, attachment: Attachment) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER):
+                await self._closing.wait()
+        async with case.turn:
+            await self._close(case, attachment)
 
-    async def _close(self, identity: str, attachment: Attachment) -> None:
-        case = self.cases.get(identity)
-        if case is None or case.attachment is None:
-            self._hatch(identity).send({"detached": identity})
+    async def _close(self, case: Case, attachment: Attachment) -> None:
+        """In its turn: where it is attached to again, the rules and the container are the new one's."""
+        now = self.cases.get(case.candidate.id)
+        if now is None or now.attachment is None:
+            self._hatch(case.candidate.id).send({"detached": case.candidate.id})
             await self._run(attachment.remove)
         attachment.close()
 
     async def _clean(self, case: Case) -> None:
         """Once for each container we are not attached to: what a resolver that was killed left there."""
-        if case.cleaned or not case.candidate.pid or obstacle(case.candidate) or self._stopping:
+        if not case.looks or obstacle(case.candidate) or self._stopping:
             return
-        case.cleaned = True
+        case.looks -= 1
         try:
             if await self._run(clean, case.candidate.pid, case.candidate.id):
                 log.info("removed what an earlier run left", extra={"container": case.candidate.name})
+            case.looks = 0
+        except AlreadyAnswered:
+            self._loop.call_later(self._life + RETRY, self._settle, case)
         except CannotEnter as error:
             log.debug("%s was not looked at: %s", case.candidate.name, error)
 
@@ -278,9 +293,9 @@ class Attacher:
         kinds = (socket.SOCK_DGRAM,) * udp + (socket.SOCK_STREAM,) * tcp
         made: list[socket.socket] = []
         try:
-            made = await asyncio.gather(
-                *(self._run(attachment.spare, kind, socket.AF_INET) for kind in kinds)
-            )
+            for kind in kinds:
+                sock = await self._run(attachment.spare, kind, socket.AF_INET)
+                made.append(sock)  # by itself: those made are closed also when the next one fails
             message = {"spare": case.candidate.id, "udp": udp, "tcp": tcp}
             self._hatch(case.candidate.id).send(message, made)
         except (CannotEnter, OSError) as error:
@@ -297,18 +312,19 @@ class Attacher:
             if self._ready():
                 for case in list(self.cases.values()):
                     if case.attachment and not case.attachment.renew(self._life):
-                        await self._put_back(case)
+                        self._begin(self._put_back(case))  # the others are not to wait
             await asyncio.sleep(self._life / RENEWALS if self._ready() else 0.05)
 
     async def _put_back(self, case: Case) -> None:
         """Our table is gone: somebody flushed the rules, or the container has just ended."""
         async with case.turn:
             attachment = case.attachment
-            if attachment is None:
+            if attachment is None or self._stopping or attachment.renew(self._life):
                 return
             try:
                 await self._run(attachment.put_back)
-                attachment.renew(self._life)
+                if not self._stopping:
+                    attachment.renew(self._life)
                 case.why = ""
             except CannotEnter as error:
                 self._failed(case, error)
@@ -323,9 +339,17 @@ class Attacher:
 
     async def close(self) -> None:
         """Remove what is ours everywhere."""
+        self._stopping = True
+        self._closing.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ENOUGH):
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
         for task in list(self._tasks):
             task.cancel()
         leaving = [case.attachment for case in self.cases.values() if case.attachment]
+        for case in self.cases.values():
+            case.attachment = None
         await asyncio.gather(*(self._run(attachment.remove) for attachment in leaving))
         for attachment in leaving:
             attachment.close()
