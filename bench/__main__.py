@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from bench import churn, contest, figure, measure, report, trials
+from bench import attached, churn, contest, figure, measure, report, trials
 from bench.contest import Field, Results
 from bench.report import Findings
 from bench.stage import stage
@@ -87,6 +87,8 @@ def _measure_some(letters: str, rounds: int) -> tuple[Findings, list[str]]:
             found.pictured = trials.first_picture(place, 10_000)
         if "e" in letters:
             found.churn.append(churn.by_hand(place, 1000, rounds, seconds))
+        if "h" in letters:
+            found.attached = attached.compare(place, rounds, seconds, 200)
         found.minutes = (time.monotonic() - begun) / 60
     return found, heading
 
@@ -111,6 +113,8 @@ def _measure(quick: bool) -> tuple[Findings, list[str]]:
         _say("a full picture of 10,000")
         found.pictured = trials.first_picture(place, 10_000)
         _with_churn(found, everybody, rounds=1 if quick else 3, seconds=1 if quick else 4)
+        _say("attached")
+        found.attached = attached.compare(place, 1 if quick else 5, seconds, 10 if quick else 200)
         found.minutes = (time.monotonic() - begun) / 60
     return found, heading
 

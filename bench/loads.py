@@ -42,6 +42,7 @@ D = Load("d", "forwarded, 1,000 names by Zipf's law, warm")
 E = Load("e", "b and d mixed, while containers come and go")
 F = Load("f", "b, by endpoints in the table")
 G = Load("g", "one query in flight")
+H = Load("h", "b at the container's own 127.0.0.11, attached and not in turn")
 P = Load("p", f"b at {PACE:,} queries/s")
 
 

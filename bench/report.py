@@ -15,6 +15,7 @@ from bench.measure import Idle, median, percentile
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from bench.attached import Beside
     from bench.churn import Compared
     from bench.contest import Cell, Field, Results
     from bench.trials import Fresh, Pictured
@@ -58,6 +59,7 @@ class Findings:
     """The same by endpoints in the table."""
     pictured: Pictured | None = None
     churn: list[Compared] = field(default_factory=list)
+    attached: Beside | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +136,13 @@ def throughput(found: Findings) -> str:
 def others(found: Findings) -> str:
     """Everything that is no ratio of queries per second to a peer."""
     lines = [*_latency(found), *_tables(found), *_start(found), *_size(found), *_churn(found)]
+    lines += _attached(found.attached) if found.attached else []
     return table(("what", "measured", "target", ""), [line.cells() for line in lines])
 
 
 def legend() -> str:
     """What each letter stands for."""
-    named = (loads.A, loads.B, loads.C, loads.D, loads.E, loads.F, loads.G)
+    named = (loads.A, loads.B, loads.C, loads.D, loads.E, loads.F, loads.G, loads.H)
     return "; ".join(f"{load.letter}: {load.title}" for load in named)
 
 
@@ -263,6 +266,24 @@ def _churn(found: Findings) -> Iterator[Line]:
         faults = f"{churning.lost} of {sent:,}, {churning.wrong}"
         right = churning.lost == churning.wrong == 0
         yield Line(f"{told}: lost, wrong", faults, "0, 0" if judged else "", right if judged else None)
+
+
+def _attached(found: Beside) -> Iterator[Line]:
+    for clients in sorted(found.ours):
+        ours, docker = (median(run.rate for run in runs[clients]) for runs in (found.ours, found.docker))
+        ratio = ours / docker if docker else 0.0
+        told = f"h, {loads.H.title}, {clients} socket{'s' * (clients > 1)}: ours ÷ Docker"
+        yield Line(told, f"{ratio:.2f} ({ours:,.0f} ÷ {docker:,.0f})", "≥ 2", ratio >= 2)
+    faults = sum(run.lost + run.wrong for runs in found.ours.values() for run in runs)
+    yield Line("h: lost or wrong while attached", str(faults), "0", faults == 0)
+    if found.containers and found.idle:
+        who, each = f"h, {found.containers} attached containers", found.octets / found.containers / 1024
+        yield Line(f"{who}: memory (PSS) each, both processes", f"{each:.1f} KB", "≤ 60 KB", each <= 60)
+        middle, high = median(found.took), percentile(found.took, 0.99)
+        took = f"{_ms(middle)}, {_ms(high)}"
+        yield Line(f"{who}: attached within, median, p99", took, "≤ 20 ms", middle <= 0.02)
+        share = found.idle.cpu / found.idle.seconds
+        yield Line(f"{who}: CPU at rest", f"{share:.2%}", "≤ 1 %", share <= 0.01)
 
 
 def _order(cell: Cell, results: Results) -> tuple[str, int, bool, float]:
