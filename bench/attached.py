@@ -1,5 +1,5 @@
-"""Load h: the resolver attached to a container, against Docker's own at the same address; and what two hundred
-attached containers cost."""
+"""Load h: the resolver attached to a container, against Docker's own at the same address; and what two
+hundred attached containers cost."""
 
 from __future__ import annotations
 

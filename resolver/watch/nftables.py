@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Final
 
 _CAP_NET_ADMIN: Final = 12
@@ -60,10 +63,27 @@ class Nftables:
         raise NftablesError(f"nftables refused: {why or 'no reason given'}")
 
     def close(self) -> None:
-        """Give its memory and its socket back; twice does no harm."""
+        """Give its memory and its socket back, soon; twice does no harm."""
         context, self._context = self._context, None
         if context:
-            self._library.nft_ctx_free(context)
+            close_soon(lambda: self._library.nft_ctx_free(context))
+
+
+def close_soon(close: Callable[[], object]) -> None:
+    """Close a socket of this family in a thread kept for that: after a change the kernel lets go of one only
+    when every processor is done with the old rules, which takes 15 to 30 ms."""
+    if not _closing:
+        _closing.append(SimpleQueue())
+        threading.Thread(target=_close_all, args=_closing, name="resolver-nft", daemon=True).start()
+    _closing[0].put(close)
+
+
+_closing: list[SimpleQueue[Callable[[], object]]] = []
+
+
+def _close_all(queue: SimpleQueue[Callable[[], object]]) -> None:
+    while True:
+        queue.get()()
 
 
 def has_net_admin() -> bool:

@@ -6,6 +6,8 @@ A topology that fails is made again with ``make oracle SEED=… N=1``.
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from lab.runs import LABEL
+from resolver.watch.attach.rules import TABLE
 from resolver.watch.upstreams import engines_resolver
 from tests.oracle.asking import Seat
 from tests.oracle.comparison import Asker, Comparison, Polled, poll
@@ -109,9 +112,13 @@ def _asker(container: Container, ours: tuple[str, int], through: str) -> Asker:
 
 
 def _dockers(container: Container) -> Seat:
-    """Docker's resolver, also where its address leads to us: at the ports it has in the namespace."""
+    """Docker's resolver, also where its address leads to us: at the ports it has in the namespace, which are
+    those that our rules do not name."""
     udp_table, tcp_table = (Path(f"/proc/{container.pid}/net/{kind}").read_text() for kind in ("udp", "tcp"))
-    ports = engines_resolver(udp_table, tcp_table, ()).rpartition(":")[2].partition("/")
+    inside = ["nsenter", f"--target={container.pid}", "--net", "nft", "--stateless", "list", "ruleset"]
+    listed = subprocess.run(inside, capture_output=True, text=True, check=True).stdout.partition(TABLE)[2]
+    ours = set(map(int, re.findall(r"(?:dport set |127.0.0.11:)(\d+)", listed)))
+    ports = engines_resolver(udp_table, tcp_table, ours).rpartition(":")[2].partition("/")
     if not ports[2]:
         return Seat(namespace_of(container.pid), WITHIN)
     udp, tcp = ((WITHIN[0], int(port)) for port in (ports[0], ports[2]))

@@ -18,7 +18,7 @@ from typing import Final
 from resolver.settings import Listen
 from resolver.watch.attach import rules
 from resolver.watch.attach.namespace import CannotEnter, Inside, entered, look_inside, our_namespace
-from resolver.watch.nftables import Nftables, NftablesError
+from resolver.watch.nftables import Nftables, NftablesError, close_soon
 from resolver.watch.sockets import CannotListen, bind
 from resolver.watch.upstreams import ENGINES_OWN, engines_resolver, nameservers
 
@@ -27,6 +27,9 @@ MOST_NAMESERVERS: Final = 3
 SPARE_UDP: Final = 2
 SPARE_TCP: Final = 1
 """Sockets without a peer that ``serve`` gets in advance, for servers only this namespace reaches."""
+
+_answering: dict[tuple[int, int], set[int]] = {}
+"""The ports that are ours in each namespace, by its identity: at 127.0.0.11 the engine's are beside them."""
 
 _NETLINK_NETFILTER: Final = 12
 _BUFFER: Final = 1 << 16
@@ -59,8 +62,7 @@ class Attachment:
 
     def serves(self, inside: Inside) -> bool:
         """Whether the nameservers there are still those we answer for, the engine's own resolver included."""
-        engine = engines_resolver(inside.udp, inside.tcp, ())
-        return (_servers(inside), engine) == (self.nameservers, self.engine)
+        return (_servers(inside), _engine(inside)) == (self.nameservers, self.engine)
 
     def renew(self, life: float) -> bool:
         """Receive for ``life`` seconds from now; False when our table is not there any more."""
@@ -91,8 +93,13 @@ class Attachment:
 
     def close(self) -> None:
         """Our descriptors; the namespace may end then."""
-        for sock in (*self.udp, *self.tcp, self.netlink):
+        for sock in (*self.udp, *self.tcp):
             sock.close()
+        close_soon(self.netlink.close)
+        for redirect in self.redirects:
+            _answering.get(self.inside.identity, set()).difference_update((redirect.udp, redirect.tcp))
+        if not _answering.get(self.inside.identity):
+            _answering.pop(self.inside.identity, None)
         self.inside.close()
 
 
@@ -117,19 +124,26 @@ def open_in(pid: int, container: str) -> Attachment:
                 local = Listen(rules.local_address(server), 0)
                 udp.append(undo.enter_context(_bound(local, socket.SOCK_DGRAM)))
                 tcp.append(undo.enter_context(_bound(local, socket.SOCK_STREAM)))
-                ports = udp[-1].getsockname()[1], tcp[-1].getsockname()[1]
-                redirects.append(rules.Redirect(server, local.address, *ports))
+                at = udp[-1].getsockname()[1], tcp[-1].getsockname()[1]
+                redirects.append(rules.Redirect(server, local.address, *at))
             netlink = undo.enter_context(_netlink())
             nftables = _nftables()
             try:
-                if _live(_listed(nftables)):
+                if _there(netlink) and _live(_listed(nftables)):
                     raise AlreadyAnswered
                 _run(rules.table(redirects), nftables)
             finally:
                 nftables.close()
         undo.pop_all()
-        engine = engines_resolver(inside.udp, inside.tcp, ())
+        engine = _engine(inside)
+        ports = {port for r in redirects for port in (r.udp, r.tcp)}
+        _answering.setdefault(inside.identity, set()).update(ports)
         return Attachment(pid, inside, servers, tuple(redirects), udp, tcp, netlink, engine)
+
+
+def _engine(inside: Inside) -> str:
+    """Where the engine's own resolver is in a namespace; empty where there is none."""
+    return engines_resolver(inside.udp, inside.tcp, _answering.get(inside.identity, ()))
 
 
 def _servers(inside: Inside) -> tuple[str, ...]:
@@ -221,6 +235,11 @@ def _netlink() -> socket.socket:
     )
     sock.bind((0, 0))
     return sock
+
+
+def _there(netlink: socket.socket) -> bool:
+    """Whether a table of ours is there: asking is much faster than listing."""
+    return any(not _transact(netlink, question) for question in rules.questions())
 
 
 def _transact(netlink: socket.socket, batch: bytes) -> list[int]:

@@ -48,9 +48,12 @@ class Redirect:
 
 
 def local_address(nameserver: str) -> str:
-    """Where we bind for questions to this nameserver. Never where the engine's own resolver does: its ports
-    are found by their address."""
-    return "127.0.0.1" if ip_address(nameserver).version == 4 else "::1"
+    """Where we bind for questions to this nameserver: at a loopback address itself, so that a datagram needs
+    no other way; else at the usual one."""
+    address = ip_address(nameserver)
+    if address.is_loopback:
+        return nameserver
+    return "127.0.0.1" if address.version == 4 else "::1"
 
 
 def table(redirects: Sequence[Redirect]) -> str:
@@ -91,17 +94,16 @@ def _table(family: str, redirects: Sequence[Redirect]) -> str:
 
 
 def _datagrams_there(r: Redirect) -> str:
+    moved = "" if r.local == r.nameserver else f"{r.family} daddr set {r.local} "
     return (
         f"    {r.family} daddr {r.nameserver} {r.family} daddr @{SET} udp dport {DNS_PORT} "
-        f"notrack {r.family} daddr set {r.local} udp dport set {r.udp}\n"
+        f"notrack {moved}udp dport set {r.udp}\n"
     )
 
 
 def _datagrams_back(r: Redirect) -> str:
-    return (
-        f"    {r.family} saddr {r.local} udp sport {r.udp} "
-        f"notrack {r.family} saddr set {r.nameserver} udp sport set {DNS_PORT}\n"
-    )
+    moved = "" if r.local == r.nameserver else f"{r.family} saddr set {r.nameserver} "
+    return f"    {r.family} saddr {r.local} udp sport {r.udp} notrack {moved}udp sport set {DNS_PORT}\n"
 
 
 def _connections(r: Redirect) -> str:
@@ -118,7 +120,8 @@ def _families(redirects: Sequence[Redirect]) -> Iterator[tuple[str, list[Redirec
 # Netlink (linux/netfilter/nfnetlink.h, nf_tables.h): a renewal is one datagram to the kernel, the same octets
 # each time.
 
-_NEW_ELEMENT, _DELETE_ELEMENT, _DELETE_TABLE = 0x0A0C, 0x0A0E, 0x0A02
+_NEW_ELEMENT, _DELETE_ELEMENT = 0x0A0C, 0x0A0E
+_GET_TABLE, _DELETE_TABLE = 0x0A01, 0x0A02
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 _REQUEST, _CREATE = 0x1, 0x400
 _NESTED = 0x8000
@@ -163,6 +166,12 @@ def deletions(redirects: Sequence[Redirect]) -> list[bytes]:
         _batch([_message(_DELETE_TABLE, _REQUEST, struct.pack("=BBH", _AF[family], 0, 0) + name)])
         for family, _ in _families(redirects)
     ]
+
+
+def questions() -> list[bytes]:
+    """One netlink message for each of our tables: is it there? An error says that it is not."""
+    name = _attribute(1, TABLE.encode() + b"\0")
+    return [_message(_GET_TABLE, _REQUEST, struct.pack("=BBH", af, 0, 0) + name) for af in _AF.values()]
 
 
 def errors(octets: bytes) -> list[int]:

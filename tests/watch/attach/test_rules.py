@@ -29,7 +29,7 @@ some = st.lists(redirects, min_size=1, max_size=3, unique_by=lambda r: r.nameser
 @pytest.mark.parametrize(
     ("nameserver", "local"),
     [
-        ("127.0.0.11", "127.0.0.1"),
+        ("127.0.0.11", "127.0.0.11"),
         ("10.0.0.53", "127.0.0.1"),
         ("fd00::53", "::1"),
     ],
