@@ -120,7 +120,9 @@ def test_all_at_once(tmp_path: Path) -> None:
 
 # resolv.conf
 
-OURS, SERVER = "127.0.83.2", "127.0.83.1"
+OWN: Final = f"{os.getpid() >> 8 & 255}.{os.getpid() & 255 or 1}"
+"""Port 53 is the only one resolv.conf knows; two of these tests may run on one machine."""
+OURS, SERVER = f"127.83.{OWN}", f"127.84.{OWN}"
 OVERLAY = (
     'mkdir -p "$0/up" "$0/work" && mount -t overlay none -o '
     '"lowerdir=/etc,upperdir=$0/up,workdir=$0/work" /etc '
