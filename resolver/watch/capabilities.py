@@ -55,8 +55,8 @@ def may_drop_root() -> None:
         )
     if not all(_mapped(path) for path in MAPS):
         raise CannotDropRoot(
-            f"root cannot be given away: this user namespace has no user and group {NOBODY} (nobody); give it "
-            "more of them (/etc/subuid, /etc/subgid), or start this outside"
+            f"root cannot be given away: this user namespace has no user and group {NOBODY} (nobody); "
+            "give it more of them (/etc/subuid, /etc/subgid), or start this outside"
         )
 
 
