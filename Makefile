@@ -77,9 +77,11 @@ soak: setup  ## judge every answer while the engine is driven (MINUTES=10 SEED=â
 
 .PHONY: audit
 audit: setup  ## look the locked dependencies up in the public list of known faults
-	$(PYTHON) -m venv .cache/audit
-	.cache/audit/bin/pip install -qq pip-audit
-	.cache/audit/bin/pip-audit --strict --require-hashes --disable-pip -r requirements.lock
+	@$(PYTHON) -m venv .cache/audit
+	@.cache/audit/bin/pip install -qq --disable-pip-version-check pip-audit
+	@.cache/audit/bin/pip-audit --strict --require-hashes --disable-pip --timeout 10 -r requirements.lock \
+	  2>.cache/audit/said || { grep -q "known vulnerabilit" .cache/audit/said && cat .cache/audit/said >&2 \
+	  || echo "audit: nothing could be looked up here: $$(tail -n 1 .cache/audit/said)" >&2; exit 1; }
 
 .PHONY: lock
 lock:  ## renew the lock files

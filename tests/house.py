@@ -133,6 +133,8 @@ class Taken:
     query: Query
     servers: tuple[str, ...]
     client: Client
+    last: tuple[str, ...] = ()
+    keep: bool = True
 
 
 class Recorder(Forwarder):
@@ -153,7 +155,7 @@ class Recorder(Forwarder):
         *,
         keep: bool = True,
     ) -> bytes | None:
-        self.taken.append(Taken(packet, query, servers, client))
+        self.taken.append(Taken(packet, query, servers, client, last, keep))
         return self.reply
 
 

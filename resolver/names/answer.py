@@ -96,6 +96,8 @@ def answer(key: bytes, qtype: int, view: View, table: Table, *, final: bool = Fa
 def _beside_engine(key: bytes, view: View, servers: tuple[str, ...], doubtful: bool) -> Forward:
     """Names that look like a container's may be known to the engine's own resolver only (aliases on another
     node of a swarm): it is asked first. For others it is the last."""
+    if servers == (view.engine,):
+        return Forward(servers, keep=False, doubtful=doubtful)
     if not cuts_of(key) or any(key[cut:] in view.by_name for cut in cuts_of(key)):
         return Forward((view.engine,), servers, keep=False, doubtful=doubtful)
     return Forward(servers, (view.engine,), doubtful=doubtful)

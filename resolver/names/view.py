@@ -71,13 +71,15 @@ def view_of_attached(table: Table, container: str, engine: str) -> View:
     """
     asked_there = f"{engine}@{container}" if engine else ""
     sandbox = table.sandboxes.get(container)
-    if sandbox is None:  # not told yet, or no more
-        return View("container", servers=(asked_there,) if asked_there else ())
+    if sandbox is None:  # not told yet, or no more: only the engine's own resolver knows what it may see
+        if not engine:
+            return View("container", way_out="closed")
+        return View("container", servers=(asked_there,), engine=asked_there)
     view = view_of_sandbox(table, sandbox)
     endpoints = search_order(table, sandbox.endpoints)
     networks = [table.networks[e.network] for e in endpoints]
     out = any(n.has_way_out for n in networks)
-    own = [a for a in sandbox.dns if out or _within(a, networks)]
+    own = [a for a in sandbox.dns if _is_address(a) and (out or _within(a, networks))]
     if own:
         return replace(view, way_out="own", engine=asked_there, servers=_at(own, container))
     return replace(view, way_out="open" if out else "closed", engine=asked_there, servers=())
@@ -220,7 +222,12 @@ def _at(addresses: Iterable[str], container: str = "") -> tuple[str, ...]:
 
 
 def _loopback(address: str) -> bool:
+    return not _is_address(address) or ip_address(address.partition("%")[0]).is_loopback
+
+
+def _is_address(text: str) -> bool:
     try:
-        return ip_address(address.partition("%")[0]).is_loopback
+        ip_address(text.partition("%")[0])
     except ValueError:
-        return True
+        return False
+    return True

@@ -167,6 +167,8 @@ class Queries:
         view = self.view(address)
         if not final and view.asker == "subnet" and self._is_new(address):
             return HOLD
+        if not final and view.way_out == "closed" and view.sandbox is None and address in self._attached:
+            return HOLD  # its socket came in before word of it
         return answer(asked.query.key, asked.query.qtype, view, self._table, final=final)
 
     def _is_new(self, address: bytes) -> bool:

@@ -35,7 +35,7 @@ def detach(listen: Listen, container: str) -> int:
 
 def print_attached(listen: Listen, *, as_json: bool) -> int:
     """One line for each container: networks, since when, questions, last renewal. Raises CommandError."""
-    rows = _say(listen, {"command": "attached"})["attached"]
+    rows = _say(listen, {"command": "attached"}).get("attached", [])
     asked = _asked(listen)
     for row in rows:
         row["queries"] = asked.get(row["id"], 0)
@@ -86,6 +86,8 @@ def _say(listen: Listen, request: dict[str, str]) -> dict[str, Any]:
             wire.connect(control_name(listen))
             wire.sendall(json.dumps(request).encode() + b"\n")
             reply = json.loads(_line(wire))
+            if not isinstance(reply, dict) or not isinstance(reply.get("attached", []), list):
+                raise ValueError
     except TimeoutError:
         raise CommandError(f"the resolver at {listen} does not reply within {PATIENCE:g} s") from None
     except OSError:
@@ -97,7 +99,7 @@ def _say(listen: Listen, request: dict[str, str]) -> dict[str, Any]:
         raise CommandError(f"the resolver at {listen} replied what nobody can read") from None
     if "error" in reply:
         raise CommandError(str(reply["error"]))
-    return dict(reply)
+    return reply
 
 
 def _line(wire: socket.socket) -> bytes:

@@ -14,6 +14,8 @@ from typing import Final
 NEEDED: Final = {"SETGID": 6, "SETUID": 7}
 """capabilities(7), and their bits."""
 STATUS: Final = Path("/proc/self/status")
+MAPS: Final = (Path("/proc/self/uid_map"), Path("/proc/self/gid_map"))
+NOBODY: Final = 65534
 
 
 TO_ATTACH: Final = {"NET_ADMIN": 12, "SYS_PTRACE": 19, "SYS_ADMIN": 21}
@@ -51,6 +53,20 @@ def may_drop_root() -> None:
             f"root cannot be given away without the capabilities {' and '.join(missing)}; add them, or start "
             "this as another user, one who may use the engine's socket"
         )
+    if not all(_mapped(path) for path in MAPS):
+        raise CannotDropRoot(
+            f"root cannot be given away: this user namespace has no user and group {NOBODY} (nobody); "
+            "give it more of them (/etc/subuid, /etc/subgid), or start this outside"
+        )
+
+
+def _mapped(path: Path) -> bool:
+    """Whether nobody exists in our user namespace; user_namespaces(7)."""
+    try:
+        ranges = [line.split() for line in path.read_text().splitlines()]
+    except OSError:
+        return True
+    return any(int(first) <= NOBODY < int(first) + int(count) for first, _, count in ranges)
 
 
 def _effective() -> int | None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 import resolver
 from resolver.names.changes import HANDED_OVER, READY, Change, write
+from resolver.watch.capabilities import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from resolver.watch.attach.hatch import Hatch
     from resolver.watch.sockets import Sockets
 
-NOBODY: Final = 65534
 GRACE: Final = 0.9
 """Seconds the child has to finish its answers when told to end."""
 LONG_GRACE: Final = 6.0

@@ -187,10 +187,13 @@ def _joined_by(name: str, old: str, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _network_id(key: str, said: Json, networks: Mapping[str, str]) -> str:
-    """The id; before the first start only the name, or the id in place of the name, is there to go by."""
-    if given := _text(said, "NetworkID"):
+    """The id. Before the first start only the name, or the id in place of the name, is there to go by; with
+    Podman it is always the name, and that of its default network another one than in the list of networks."""
+    given = _text(said, "NetworkID")
+    if given and given != key:
         return given
-    return networks.get(key) or (key if key in networks.values() else "")
+    name = "bridge" if given == "podman" and given not in networks else key
+    return networks.get(name) or (key if key in networks.values() else given)
 
 
 def _link(text: str) -> tuple[str, str]:

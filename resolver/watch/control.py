@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 import struct
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -61,9 +62,9 @@ async def serve(attacher: Attacher, listen: Listen) -> None:
 async def _answer(
     attacher: Attacher, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> dict[str, Any]:
+    said = _read(await reader.readline())  # first: who closes with something unread resets his own reply
     if not _may(writer.get_extra_info("socket")):
         return {"error": "only root may ask this"}
-    said = json.loads(await reader.readline() or b"{}")
     command, name = said.get("command"), str(said.get("container", ""))
     if command == "attached":
         return {"attached": [_row(case) for case in _shown(attacher)]}
@@ -75,6 +76,15 @@ async def _answer(
     if command == "attach" and case.attachment is None:
         return {"error": f"{case.candidate.name} is not attached: {case.why or 'it is being let go'}"}
     return {"done": command, **_row(case)}
+
+
+def _read(line: bytes) -> dict[str, Any]:
+    """What was said; nothing where it is no JSON object."""
+    with suppress(ValueError, RecursionError):
+        said = json.loads(line)
+        if isinstance(said, dict):
+            return said
+    return {}
 
 
 def _shown(attacher: Attacher) -> list[Case]:

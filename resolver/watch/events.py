@@ -77,6 +77,8 @@ def read_event(body: Mapping[str, Any]) -> Event | None:
     attributes = said if isinstance(said, dict) else {}
     container, name = attributes.get("container"), attributes.get("name")
     at = body.get("timeNano")
+    if action in _BETWEEN and kind == "network" and not container:
+        kind = "container"  # Podman says whose connection it is, and not to which network
     return Event(
         kind,
         _SYNONYMS.get(action, action),
@@ -91,7 +93,8 @@ _SYNONYMS: Mapping[str, str] = {"died": "die", "remove": "destroy"}
 """Podman's own words, where they get through its Docker interface; networks are removed in some versions,
 destroyed in others."""
 
-_NOW = frozenset({"start", "restart", "pause", "unpause"})
+_BETWEEN = frozenset({"connect", "disconnect"})
+_NOW = frozenset({"start", "restart", "pause", "unpause"}) | _BETWEEN
 _ENDS = frozenset({"die"})
 
 

@@ -28,7 +28,7 @@ MOUNTS: Final = ("/etc/resolv.conf", "/etc/hostname", "/etc/hosts")
 
 _SOURCE: Final = re.compile(
     r"/containers/(?P<docker>[0-9a-f]{64})/(?:resolv\.conf|hostname|hosts)"
-    r"|/overlay-containers/(?P<podman>[0-9a-f]{64})/userdata/(?:resolv\.conf|hostname|hosts)"
+    r"|/[a-z0-9]+-containers/(?P<podman>[0-9a-f]{64})/userdata/(?:resolv\.conf|hostname|hosts)"
 )
 _SIOCGIFADDR: Final = 0x8915
 

@@ -41,10 +41,13 @@ class Picture:
         self.addresses: tuple[bytes, ...] = own_addresses()
         self._ids: dict[str, str] = {}
 
-    def network(self, body: Json) -> Network:
-        """A network of the engine. Raises ValueError for what is none."""
+    def network(self, body: Json, asked: str = "") -> Network:
+        """A network of the engine, looked at by the id or name ``asked``. Raises ValueError for what is
+        none."""
         network = read_network(body)
         self._ids[network.name] = network.id
+        if asked:
+            self._ids[asked] = network.id
         return network
 
     def sandbox(self, body: Json) -> Sandbox:

@@ -285,7 +285,7 @@ class Session:
             if kind == "container":
                 self._seen(body)
             else:
-                self._tell([self._follower.picture.network(body)])
+                self._network_seen(identity, self._follower.picture.network(body, identity))
             self._tries.pop(key, None)
         except NotThere:
             self._tell([Gone(kind, identity)])
@@ -323,6 +323,14 @@ class Session:
             if endpoint.network not in self._book.networks:
                 self._look(("network", endpoint.network))
         self._report(sandbox)
+
+    def _network_seen(self, asked: str, network: Network) -> None:
+        """Podman's containers have their networks' names: who has this one is read again with its id."""
+        self._tell([network])
+        if asked != network.id:
+            for sandbox in [*self._book.sandboxes.values()]:
+                if any(endpoint.network == asked for endpoint in sandbox.endpoints):
+                    self._look(("container", sandbox.id))
 
     def _still_coming(self, coming: Pending, sandbox: Sandbox) -> None:
         """What was announced after this look began is not in it."""

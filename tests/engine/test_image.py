@@ -1,5 +1,6 @@
 """The files people start with: our Dockerfile built, our compose file brought up, for real."""
 
+import json
 import time
 from pathlib import Path
 
@@ -58,3 +59,72 @@ def test_the_image_without_an_engine(lab: Lab) -> None:
     assert code != 0, said
     lab.api.kill(resolver, "SIGTERM")
     assert lab.api.wait(resolver, timeout=10)["StatusCode"] == 0
+
+
+_ATTACH_LISTEN = "127.0.0.79:53"
+_OURS = "udp: 1232"
+"""The size we announce; Docker's own resolver announces another one."""
+
+
+def _await_answerer(lab: Lab, ours: bool) -> None:
+    """Until the one or the other answers in the container, and rightly."""
+    deadline = time.monotonic() + _FALL_BACK_SECONDS
+    right = [lab.address("image-peer", "image-net")]
+    while True:
+        reply = lab.dig("image-asker", "image-peer", inside=True)
+        if reply.values == right and (_OURS in (reply.edns or "")) is ours:
+            return
+        assert time.monotonic() < deadline, (ours, reply)
+        time.sleep(0.2)
+
+
+@pytest.mark.timeout(600)
+def test_attaching_from_a_container(lab: Lab) -> None:
+    """The compose file's: what runs is let go when it is stopped, and when it is killed."""
+    lab.network("image-net")
+    for name in ("image-peer", "image-asker"):
+        lab.container(name, network="image-net")
+    environment = {
+        "RESOLVER_IMAGE": lab.images.resolver(),
+        "RESOLVER_ATTACH": "name=image-*",
+        "RESOLVER_LISTEN": _ATTACH_LISTEN,
+        "DOCKER_SOCK": lab.url.removeprefix("unix://"),
+    }
+    file = _CHECKOUT / "docker-compose.attach.yml"
+    with Compose(lab.url, "lab-attach", file, environment) as compose:
+        resolver = compose.container("resolver")
+        _wait_healthy(lab, resolver)
+        _await_answerer(lab, ours=True)
+        code, said = lab.exec(resolver, ["resolver", "attached", "--json"])
+        rows = [json.loads(line) for line in said.splitlines()]
+        assert code == 0, said
+        assert {row["container"] for row in rows if "since" in row} == {"image-peer", "image-asker"}
+        code, said = lab.exec(resolver, ["resolver", "detach", "image-asker"])
+        assert code == 0, said
+        _await_answerer(lab, ours=False)
+        assert lab.exec(resolver, ["resolver", "attach", "image-asker"])[0] == 0
+        _await_answerer(lab, ours=True)
+        lab.kill(resolver)
+        _await_answerer(lab, ours=False)
+        lab.start(resolver)
+        _await_answerer(lab, ours=True)
+    _await_answerer(lab, ours=False)
+
+
+@pytest.mark.timeout(600)
+def test_attaching_without_the_hosts_processes(lab: Lab) -> None:
+    """One line for each container says what is missing; the container keeps its own resolver."""
+    lab.network("image-net")
+    for name in ("image-peer", "image-asker"):
+        lab.container(name, network="image-net")
+    resolver = lab.container(
+        image=lab.images.resolver(),
+        command=["serve", "--attach=name=image-asker", f"--listen={_ATTACH_LISTEN}"],
+        cap_add=["SYS_ADMIN", "SYS_PTRACE", "NET_ADMIN"],
+        binds=[f"{lab.url.removeprefix('unix://')}:/var/run/docker.sock"],
+    )
+    deadline = time.monotonic() + _READY_SECONDS
+    while "--pid host" not in (said := lab.api.logs(resolver).decode()):
+        assert time.monotonic() < deadline, said
+        time.sleep(0.2)
+    assert _OURS not in (lab.dig("image-asker", "image-peer").edns or "")

@@ -102,14 +102,17 @@ class Faulty:
         self.at = self._tcp.getsockname()
         self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._udp.bind(self.at)
-        for target in (self._datagrams, self._connections):
-            threading.Thread(target=target, daemon=True).start()
+        targets = (self._datagrams, self._connections)
+        self._threads = [threading.Thread(target=target, daemon=True) for target in targets]
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for sock in (self._udp, self._tcp):
-            with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+        self._udp.sendto(b"", self.at)  # its thread waits for a datagram, and holds the socket
+        self._tcp.shutdown(socket.SHUT_RDWR)
+        for thread, sock in zip(self._threads, (self._udp, self._tcp), strict=True):
+            thread.join(10)
             sock.close()
 
     @property

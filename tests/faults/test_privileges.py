@@ -21,6 +21,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has somethi
 
 NOBODY = 65534
 NONE = "0" * 16
+ALONE = ("unshare", "--user", "--map-root-user")
 FEW = ("setpriv", "--inh-caps=-all", "--bounding-set=-all,+net_bind_service,+setuid,+setgid")
 NO_CAPABILITY = ("setpriv", "--inh-caps=-all", "--bounding-set=-all")
 
@@ -149,3 +150,21 @@ def test_the_answering_process_gave_files_up(tmp_path: Path) -> None:
 def _landlock() -> int:
     version: int = ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), ctypes.c_uint32(1))
     return max(0, version)
+
+
+def test_root_of_a_user_namespace_without_nobody(tmp_path: Path) -> None:
+    flags = (f"--listen={HOST}:{free_port()}", f"--changes={table(tmp_path)}")
+    with Served(*flags, prefix=ALONE).started() as served:
+        assert served.await_end(20) == 1
+    (line,) = served.log.strip().splitlines()
+    assert "/etc/subuid" in line
+
+
+def test_without_the_right_to_enter_nothing_is_attached(tmp_path: Path) -> None:
+    """One line: what is missing, and what works without it."""
+    flags = (f"--listen={HOST}:{free_port()}", f"--changes={table(tmp_path)}", "--attach=all")
+    with Served(*flags, prefix=FEW).started() as served:
+        assert served.await_end(20) == 1
+    (line,) = served.log.strip().splitlines()
+    assert "NET_ADMIN, SYS_PTRACE, SYS_ADMIN" in line
+    assert "--take-over" in line

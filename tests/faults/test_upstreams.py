@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import struct
-import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import dns.flags
@@ -22,6 +20,7 @@ from tests.faults.running import ADDRESS, Beside, ask_udp, proc_field, question,
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 SERVFAIL: Final = 2
 WITHIN: Final = 5.0
@@ -120,37 +119,21 @@ def test_all_at_once(tmp_path: Path) -> None:
 
 # resolv.conf
 
-OURS, SERVER = "127.0.83.2", "127.0.83.1"
-OVERLAY = (
-    'mkdir -p "$0/up" "$0/work" && mount -t overlay none -o '
-    '"lowerdir=/etc,upperdir=$0/up,workdir=$0/work" /etc '
-    '&& rm -f /etc/resolv.conf && $1 /etc/resolv.conf && shift && exec "$@"'
-)
-
-
-def has_overlays(folder: Path) -> bool:
-    trial = subprocess.run(
-        ["unshare", "--mount", "sh", "-ec", OVERLAY, folder, "touch", "true"],
-        capture_output=True,
-        check=False,
-    )
-    return trial.returncode == 0
+OWN: Final = f"{os.getpid() >> 8 & 255}.{os.getpid() & 255 or 1}"
+"""Port 53 is the only one resolv.conf knows; two of these tests may run on one machine."""
+OURS, SERVER = f"127.83.{OWN}", f"127.84.{OWN}"
+BOUND = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="port 53, and a file system of its own, are root's")
 def test_resolv_conf_is_anything(tmp_path: Path) -> None:
-    """Missing from the start; empty, malformed, ourselves, and right in between. Containers' names go on."""
-    if not has_overlays(tmp_path / "trial"):
-        pytest.skip("no overlay file system here")
-    apart = ("unshare", "--mount", "sh", "-ec", OVERLAY)
+    """Empty, malformed, ourselves, and right in between. Containers' names go on."""
+    inside = tmp_path / "resolv.conf"
+    inside.write_text("")
+    prefix = ("unshare", "--mount", "sh", "-ec", BOUND, str(inside))
     flags = (f"--listen={OURS}:53", f"--changes={table(tmp_path)}")
     at = OURS, 53
-    with Served(*flags, prefix=(*apart, str(tmp_path / "none"), ":")):
-        assert ask_udp(at, question("www.example"))[3] & 15 == SERVFAIL
-        assert ask_udp(at, question()).endswith(ADDRESS)
-    prefix = (*apart, str(tmp_path / "etc"), "touch")
-    with Faulty(each(answer), at=(SERVER, 53)), Served(*flags, prefix=prefix) as served, Beside(at) as beside:
-        inside = Path(f"/proc/{served.pid}/root/etc/resolv.conf")
+    with Faulty(each(answer), at=(SERVER, 53)), Served(*flags, prefix=prefix), Beside(at) as beside:
         names = iter(range(1 << 30))
 
         def becomes(rcode: int) -> None:

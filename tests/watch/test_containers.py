@@ -126,6 +126,15 @@ def test_a_created_container_names_its_networks_without_ids() -> None:
     assert [e.network for e in read_sandbox(inspect({"na": {"NetworkID": ""}}), KNOWN).endpoints] == ["na"]
 
 
+def test_podman_gives_the_name_of_a_network_for_its_id() -> None:
+    """As 4.3 does. The default one is ``podman`` there, and ``bridge`` in the list of networks."""
+    body = inspect(
+        {"wt-a": {"NetworkID": "wt-a"}, "podman": {"NetworkID": "podman"}, "new": {"NetworkID": "new"}}
+    )
+    assert [endpoint.network for endpoint in read_sandbox(body, KNOWN).endpoints] == ["na", "nb", "new"]
+    assert network_ids(body, {**KNOWN, "podman": "np"}) == {"na": "wt-a", "np": "podman", "new": "new"}
+
+
 def test_whose_network_it_shares() -> None:
     assert read_sandbox(inspect({}, mode=f"container:{'a' * 64}"), {}).joins == "a" * 64
     assert read_sandbox(inspect({}, mode="host"), {}).on_host

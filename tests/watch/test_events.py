@@ -95,6 +95,14 @@ def test_podmans_words() -> None:
     assert read_event({"Type": "container", "Action": "died", "Actor": {"ID": "c"}}) == Event(
         "container", "die", "c", 0
     )
+    connected = {
+        "Type": "network",
+        "Action": "connect",
+        "Actor": {"ID": "c", "Attributes": {"containerExitCode": "0", "image": "", "name": "x", "podId": ""}},
+    }
+    event = read_event(connected)
+    assert event == Event("container", "connect", "c", 0), "4.3 does not say to which network"
+    assert steps(event, True) == (Inspect("container", "c"),)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ SOMEONE_MOUNTS_IT = f"1 0 254:0 /var/lib/docker/containers/{A}/resolv.conf /srv/
         (DOCKER, A),
         (DOCKER.replace("/var/lib/docker", ""), A),
         (PODMAN, B),
+        (PODMAN.replace("overlay", "vfs"), B),
         (DOCKER.replace("resolv.conf", "other"), A),
         (SOMEONE_MOUNTS_IT, ""),
         ("", ""),

@@ -393,3 +393,31 @@ async def test_a_network_that_is_not_known_is_looked_up() -> None:
     assert stage.book.networks["n9"].name == "new"
     with pytest.raises(NotThere):
         stage.world.network("n10")
+
+
+class Podmans(World):
+    """Containers have the name of a network in place of its id, and it is asked for by either."""
+
+    def container(self, identity: str) -> dict[str, Any]:
+        body = super().container(identity)
+        for name, said in body["NetworkSettings"]["Networks"].items():
+            said["NetworkID"] = name
+        return body
+
+    def network(self, identity: str) -> dict[str, Any]:
+        ids = {name: known for known, name in self.known_networks.items()}
+        return super().network(ids.get(identity, identity))
+
+
+async def test_a_network_known_by_its_name_only_is_looked_up_and_the_container_again() -> None:
+    """Podman 4.3 does not tell that a network was created."""
+    stage = Stage()
+    stage.world = stage.session._engine = cast(Any, Podmans())
+    await stage.draw()
+    stage.world.known_networks["n9"] = "new"
+    stage.world.create("a", "n9")
+    stage.world.start("a")
+    stage.world.events_told = [event for event in stage.world.events_told if event["Type"] == "container"]
+    await stage.settle()
+    assert stage.book.networks["n9"].name == "new"
+    assert [endpoint.network for endpoint in stage.book.sandboxes["a"].endpoints] == ["n9"]

@@ -86,6 +86,8 @@ class Server:
             return socket.socket(self.family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         if self._open_inside is None:
             raise OSError(errno.ENETDOWN, "no container is attached")
+        if self.family != socket.AF_INET:
+            raise OSError(errno.EAFNOSUPPORT, "the sockets of its namespace are for IPv4")
         return self._open_inside(self.inside, kind)
 
     def replied(self, took: float, now: float) -> bool:

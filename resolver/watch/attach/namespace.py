@@ -86,7 +86,8 @@ _NOT_SEEN: Final = (
 )
 _NOT_ALLOWED: Final = (
     "not permitted; attaching needs root with the capabilities SYS_ADMIN, SYS_PTRACE and NET_ADMIN "
-    "(docker run --cap-add each of them and --security-opt apparmor=unconfined); "
+    "(docker run --cap-add each of them and --security-opt apparmor=unconfined), in the engine's own user "
+    "namespace (rootless: in a container of that engine); "
     "without them --take-over in a sidecar serves one container"
 )
 
