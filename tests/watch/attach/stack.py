@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -112,3 +113,13 @@ def stack(folder: Path, *nameservers: str, identity: str = IDENTITY, more: str =
 def open_descriptors() -> int:
     """How many this process has."""
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def given_back(before: int) -> bool:
+    """Whether there are as many again; sockets of nftables are closed a moment later, in another thread."""
+    deadline = time.monotonic() + PATIENCE
+    while open_descriptors() != before:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True

@@ -21,7 +21,7 @@ from resolver.watch.attach.candidate import LABEL, read_candidate
 from resolver.watch.attach.hatch import Hatch
 from resolver.watch.attach.namespace import CannotEnter, Inside
 from tests.sockets import until
-from tests.watch.attach.stack import open_descriptors
+from tests.watch.attach.stack import given_back, open_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -195,7 +195,7 @@ async def host(world: World) -> AsyncIterator[Host]:
     world.gate.set()
     await end(host)
     gc.collect()
-    assert open_descriptors() == before
+    assert given_back(before)
 
 
 async def end(host: Host) -> None:

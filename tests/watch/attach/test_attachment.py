@@ -13,7 +13,7 @@ import pytest
 from resolver.watch.attach import rules
 from resolver.watch.attach.attachment import AlreadyAnswered, Attachment, clean, open_in
 from resolver.watch.attach.namespace import CannotEnter, look_inside, our_namespace
-from tests.watch.attach.stack import IDENTITY, PATIENCE, Stack, open_descriptors, root, stack
+from tests.watch.attach.stack import IDENTITY, PATIENCE, Stack, given_back, open_descriptors, root, stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -302,7 +302,7 @@ def test_another_resolver_is_not_pushed_aside(container: Stack, attached: Attach
         open_in(container.pid, IDENTITY)
     with pytest.raises(AlreadyAnswered):
         clean(container.pid, IDENTITY)
-    assert open_descriptors() == before
+    assert given_back(before)
     assert container.run("nft", "list", "tables") == rules_before
     with asks(container, "127.0.0.11") as client:
         assert answers(attached.udp[0], client)
@@ -337,7 +337,7 @@ def test_a_container_without_nameservers(container: Stack, servers: tuple[str, .
     before, rules_before = open_descriptors(), container.ruleset()
     with pytest.raises(CannotEnter, match="names no server"):
         open_in(container.pid, IDENTITY)
-    assert open_descriptors() == before
+    assert given_back(before)
     assert container.ruleset() == rules_before
 
 
@@ -351,7 +351,7 @@ def test_our_own_network_stack_is_never_touched(tmp_path: Path, monkeypatch: pyt
         with pytest.raises(CannotEnter, match="shares the network stack"):
             open_in(found.pid, IDENTITY)
         assert not clean(found.pid, IDENTITY)
-        assert open_descriptors() == before
+        assert given_back(before)
         assert found.ruleset() == ""
     assert our_namespace() != inside.identity
 
@@ -365,7 +365,7 @@ def test_every_descriptor_is_given_back(container: Stack) -> None:
     attachment.remove()
     attachment.close()
     attachment.close()
-    assert open_descriptors() == before
+    assert given_back(before)
 
 
 def test_a_container_that_ended_is_let_go_without_complaint(container: Stack, attached: Attachment) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from resolver.watch.attach.namespace import CannotEnter, _resolv_conf, entered, look_inside, our_namespace
-from tests.watch.attach.stack import IDENTITY, Stack, open_descriptors, root, stack
+from tests.watch.attach.stack import IDENTITY, Stack, given_back, open_descriptors, root, stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ def resolv_conf(container: Stack) -> str:
     inside = look_inside(container.pid, IDENTITY)
     inside.close()
     inside.close()
-    assert open_descriptors() == before
+    assert given_back(before)
     return inside.resolv_conf
 
 
@@ -53,7 +53,7 @@ def test_another_containers_process(container: Stack) -> None:
     before = open_descriptors()
     with pytest.raises(CannotEnter, match="cannot be seen"):
         look_inside(container.pid, "0f" * 32)
-    assert open_descriptors() == before
+    assert given_back(before)
 
 
 def test_a_process_that_is_nobodys(container: Stack) -> None:
@@ -74,7 +74,7 @@ def test_a_process_that_has_ended_but_is_still_there(container: Stack) -> None:
     before = open_descriptors()
     with pytest.raises(CannotEnter):
         look_inside(container.pid, IDENTITY)
-    assert open_descriptors() == before
+    assert given_back(before)
 
 
 def link(path: Path) -> None:
@@ -121,7 +121,7 @@ def test_an_etc_that_leads_elsewhere_is_not_followed(tmp_path: Path) -> None:
         assert _resolv_conf(folder) == "nameserver 192.0.2.1\n"
     finally:
         os.close(folder)
-    assert open_descriptors() == before
+    assert given_back(before)
 
 
 def test_a_huge_file_is_read_in_part(container: Stack) -> None:
@@ -157,7 +157,7 @@ def test_in_and_back_also_after_an_exception(container: Stack) -> None:
         assert here() == home
     finally:
         inside.close()
-    assert open_descriptors() == before
+    assert given_back(before)
 
 
 def test_the_namespace_lives_while_it_is_held(container: Stack) -> None:
@@ -177,7 +177,7 @@ def test_what_is_no_namespace(container: Stack) -> None:
     with pytest.raises(CannotEnter), entered(-1):
         pytest.fail("nothing was entered")
     assert here() == home
-    assert open_descriptors() == before
+    assert given_back(before)
 
 
 def test_without_the_capabilities_the_message_says_what_is_missing(container: Stack) -> None:
