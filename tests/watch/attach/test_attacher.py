@@ -204,8 +204,7 @@ async def end(host: Host) -> None:
     await host.attacher.close()
     await until(lambda: not host.attacher._tasks)
     assert host.world.notes.count("closed") <= len(host.world.opened)
-    for attachment in host.world.opened:
-        assert attachment.netlink.fileno() == -1, "every attachment is closed"
+    await until(lambda: all(attachment.netlink.fileno() == -1 for attachment in host.world.opened))
 
 
 ATTACHED = ["opened", "renewed"]
