@@ -131,6 +131,7 @@ def test_systemd_understands_it(unit: Unit) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert unit.words("RestrictNamespaces") == ["net"], "what setns(2) is called with"
     assert {"AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"} == set(unit.words("RestrictAddressFamilies"))
+    assert {"landlock_create_ruleset", "landlock_restrict_self"} <= set(unit.words("SystemCallFilter"))
     hidden = {"ProtectProc", "ProcSubset", "PrivateNetwork", "PrivateUsers"} & unit.said.keys()
     assert hidden == set(), "containers' processes and the host's network are what this is about"
 
