@@ -85,7 +85,8 @@ _closing: list[SimpleQueue[Callable[[], object]]] = []
 
 def _close_all(queue: SimpleQueue[Callable[[], object]]) -> None:
     while True:
-        queue.get()()
+        with suppress(OSError):
+            queue.get()()
 
 
 def has_net_admin() -> bool:
