@@ -166,6 +166,16 @@ async def test_names_that_look_like_containers_are_never_kept(inside: Inside) ->
         assert set(inside.taken) == {WEB.id}
 
 
+async def test_nothing_is_kept_of_a_container_not_told_of_yet(inside: Inside) -> None:
+    of = house()
+    async with with_upstreams(of, well) as (engine,):
+        of.queries._forwarder._upstreams.routes.inside = inside
+        of.queries.attach(HERE, WEB.id, engine.address)
+        for count in (1, 2):
+            assert await asked_through(of, "www.example.org") == ["192.0.2.1"]
+            assert len(engine.asked) == count
+
+
 async def test_other_names_are_kept_when_they_come_from_upstream_only(inside: Inside) -> None:
     """What the engine's own resolver says as the last is for this container alone."""
     of = house(WEB)

@@ -224,10 +224,14 @@ async def test_a_question_under_way_when_its_container_is_detached(answering: An
         await until(lambda: bool(answering.house.forwarder.taken))
         (taken,) = answering.house.forwarder.taken
         await answering.detach(WEB.id)
-        await answering.attach(DB.id)
+        other, _ = await answering.attach(DB.id)
         taken.client.send(bytes(12))
-        for _ in range(5):
-            await asyncio.sleep(0)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as neighbour:
+            neighbour.setblocking(False)
+            neighbour.sendto(question("example.org").to_wire(), ("127.0.0.1", other))
+            await until(lambda: len(answering.house.forwarder.taken) == 2)
+            answering.house.forwarder.taken[1].client.send(bytes(12))
+            await asyncio.get_running_loop().sock_recv(neighbour, 512)
         client.setblocking(False)
         with pytest.raises(BlockingIOError):
             client.recv(512)

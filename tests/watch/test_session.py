@@ -417,7 +417,7 @@ async def test_a_network_known_by_its_name_only_is_looked_up_and_the_container_a
     stage.world.known_networks["n9"] = "new"
     stage.world.create("a", "n9")
     stage.world.start("a")
-    stage.world.events_told = [event for event in stage.world.events_told if event["Type"] == "container"]
+    stage.world.events_told = stage.world.events_told[-1:]  # a single look
     await stage.settle()
     assert stage.book.networks["n9"].name == "new"
     assert [endpoint.network for endpoint in stage.book.sandboxes["a"].endpoints] == ["n9"]

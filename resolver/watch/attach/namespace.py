@@ -82,7 +82,7 @@ def look_inside(pid: int, container: str) -> Inside:
 
 _NOT_SEEN: Final = (
     "its process cannot be seen from here; run on the host, or in a container with --pid host, "
-    "beside the engine that runs it"
+    "beside the engine that runs it; elsewhere --take-over in a sidecar serves one container"
 )
 _NOT_ALLOWED: Final = (
     "not permitted; attaching needs root with the capabilities SYS_ADMIN, SYS_PTRACE and NET_ADMIN "
