@@ -55,6 +55,12 @@ class Attached:
     """Sockets in its namespace that have no peer yet."""
     closed: bool = False
 
+    def put_by(self, said: dict[str, Any], sockets: list[socket.socket]) -> None:
+        """Spare sockets came with a message."""
+        count = int(said["spare_udp"])
+        self.spare["udp"].extend(sockets[:count])
+        self.spare["tcp"].extend(sockets[count:])
+
     def close(self, service: Service) -> None:
         """Stop answering there; our descriptors are closed."""
         self.closed = True
@@ -144,6 +150,7 @@ class Hatch:
 
     def _attach(self, said: dict[str, Any], sockets: list[socket.socket]) -> None:
         identity, count = str(said["attached"]), int(said["udp"])
+        listening = count + int(said["tcp"])
         self._detach(identity)
         process, asker = self._process, udp.asker_of(identity)
         process.queries.attach(asker, identity, str(said["engine"]))
@@ -152,7 +159,8 @@ class Hatch:
             for sock in sockets[:count]
         ]
         one = self.attached[identity] = Attached(identity, sockets[:count], listeners)
-        task = self._loop.create_task(self._accept(one, sockets[count:], asker))
+        one.put_by(said, sockets[listening:])
+        task = self._loop.create_task(self._accept(one, sockets[count:listening], asker))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -170,8 +178,7 @@ class Hatch:
             for sock in sockets:
                 sock.close()
             return
-        one.spare["udp"].extend(sockets[: int(said["udp"])])
-        one.spare["tcp"].extend(sockets[int(said["udp"]) :])
+        one.put_by(said, sockets)
 
     def _detach(self, identity: str) -> None:
         one = self.attached.pop(identity, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import dns.message
 import dns.rcode
@@ -26,6 +26,8 @@ WEB = container("web", joined(DEV, "10.1.0.2"))
 DB = container("db", joined(PROD, "10.2.0.2"))
 ENGINE = "127.0.0.11:4/5"
 STREAM = socket.SOCK_STREAM
+
+COUNTS: Final = {"udp": 1, "tcp": 1, "spare_udp": 0, "spare_tcp": 0}
 
 
 class Answering:
@@ -61,7 +63,7 @@ class Answering:
         sockets = bound("127.0.0.1"), bound("127.0.0.1", STREAM)
         ports = sockets[0].getsockname()[1], sockets[1].getsockname()[1]
         before = self.hatch.attached.get(identity)
-        self.send({"attached": identity, "engine": engine, "udp": 1, "tcp": 1}, *sockets)
+        self.send({"attached": identity, "engine": engine, **COUNTS}, *sockets)
         await until(lambda: self.hatch.attached.get(identity) is not before)
         await until(lambda: bool(self.hatch.attached[identity].servers))
         return ports
@@ -191,7 +193,7 @@ async def test_detached_closes_everything(answering: Answering) -> None:
     before = open_descriptors()
     ports = await answering.attach(WEB.id)
     assert await asked(ports[0], "web") == ["10.1.0.2"]
-    answering.send({"spare": WEB.id, "udp": 1, "tcp": 0}, bound("127.0.0.1"))
+    answering.send({"spare": WEB.id, "spare_udp": 1, "spare_tcp": 0}, bound("127.0.0.1"))
     await answering.detach(WEB.id)
     assert open_descriptors() == before
     assert refused(ports)
@@ -208,7 +210,7 @@ async def test_detached_before_it_was_set_up(answering: Answering) -> None:
     before = open_descriptors()
     for _ in range(3):
         sockets = [bound("127.0.0.1"), *(bound("127.0.0.1", STREAM) for _ in range(3))]
-        answering.send({"attached": WEB.id, "engine": "", "udp": 1, "tcp": 3}, *sockets)
+        answering.send({"attached": WEB.id, "engine": "", **COUNTS, "tcp": 3}, *sockets)
         answering.send({"detached": WEB.id})
     await until(lambda: len(answering.gone) == 3 and not answering.hatch._tasks)
     assert open_descriptors() == before
@@ -259,7 +261,7 @@ async def test_spare_sockets_are_taken_and_more_sent_for(answering: Answering) -
     await answering.attach(WEB.id)
     spare = bound("127.0.0.1"), bound("127.0.0.1", STREAM)
     names = [sock.getsockname() for sock in spare]
-    answering.send({"spare": WEB.id, "udp": 1, "tcp": 1}, *spare)
+    answering.send({"spare": WEB.id, "spare_udp": 1, "spare_tcp": 1}, *spare)
     one = answering.hatch.attached[WEB.id]
     await until(lambda: bool(one.spare["tcp"]))
     for kind, word, name in zip((socket.SOCK_DGRAM, STREAM), ("udp", "tcp"), names, strict=True):
@@ -275,7 +277,9 @@ async def test_spare_sockets_are_taken_and_more_sent_for(answering: Answering) -
 
 async def test_a_spare_socket_for_nobody_is_closed(answering: Answering) -> None:
     before = open_descriptors()
-    answering.send({"spare": DB.id, "udp": 1, "tcp": 1}, bound("127.0.0.1"), bound("127.0.0.1", STREAM))
+    answering.send(
+        {"spare": DB.id, "spare_udp": 1, "spare_tcp": 1}, bound("127.0.0.1"), bound("127.0.0.1", STREAM)
+    )
     await answering.attach(WEB.id)
     await answering.detach(WEB.id)
     assert open_descriptors() == before

@@ -192,7 +192,7 @@ class Attacher:
             if not self.wants(case):  # any more
                 await self._let_go(case)
                 return
-            self._hand(case)
+            await self._hand(case, case.attachment)
             if self._ready():
                 case.attachment.renew(self._life)
             servers = ",".join(case.attachment.nameservers)
@@ -264,42 +264,52 @@ class Attacher:
         """A new answering process has to be told everything."""
         for case in self.cases.values():
             if case.attachment and self._hatch(case.candidate.id) is hatch:
-                self._hand(case)
+                self._begin(self._handing(case))
 
-    def _hand(self, case: Case) -> None:
-        attachment, identity = case.attachment, case.candidate.id
-        assert attachment is not None
+    async def _handing(self, case: Case) -> None:
+        async with case.turn:
+            if case.attachment:
+                await self._hand(case, case.attachment)
+
+    async def _hand(self, case: Case, attachment: Attachment) -> None:
+        """In one message: whoever asks at the first moment may need a server that only this namespace
+        reaches."""
         message = {
-            "attached": identity,
+            "attached": case.candidate.id,
             "engine": attachment.engine if self._fall_back else "",
             "udp": len(attachment.udp),
             "tcp": len(attachment.tcp),
         }
-        self._hatch(identity).send(message, (*attachment.udp, *attachment.tcp))
-        self._spare(case, SPARE_UDP, SPARE_TCP)
+        await self._send(case, attachment, message, SPARE_UDP, SPARE_TCP, *attachment.udp, *attachment.tcp)
 
     def more(self, hatch: Hatch, identity: str, kind: str) -> None:
         """The answering process needs one more socket in a namespace."""
         if (case := self.cases.get(identity)) and case.attachment:
-            self._spare(case, int(kind == "udp"), int(kind == "tcp"))
+            udp, tcp = int(kind == "udp"), int(kind == "tcp")
+            self._begin(self._send(case, case.attachment, {"spare": identity}, udp, tcp))
 
-    def _spare(self, case: Case, udp: int, tcp: int) -> None:
-        self._begin(self._sparing(case, udp, tcp))
-
-    async def _sparing(self, case: Case, udp: int, tcp: int) -> None:
-        attachment = case.attachment
-        if attachment is None:
-            return
+    async def _send(
+        self,
+        case: Case,
+        attachment: Attachment,
+        message: dict[str, Any],
+        udp: int,
+        tcp: int,
+        *sockets: socket.socket,
+    ) -> None:
+        """A message with these sockets and so many new ones; with none of them where none can be had."""
         kinds = (socket.SOCK_DGRAM,) * udp + (socket.SOCK_STREAM,) * tcp
         made: list[socket.socket] = []
         try:
-            for kind in kinds:
-                sock = await self._run(attachment.spare, kind, socket.AF_INET)
-                made.append(sock)  # by itself: those made are closed also when the next one fails
-            message = {"spare": case.candidate.id, "udp": udp, "tcp": tcp}
-            self._hatch(case.candidate.id).send(message, made)
+            made = await self._run(attachment.spare, kinds)
         except (CannotEnter, OSError) as error:
             log.debug("no socket in the namespace of %s: %s", case.candidate.name, error)
+            udp = tcp = 0
+        try:
+            if sockets or udp or tcp:
+                spare = made if udp or tcp else []
+                said = {**message, "spare_udp": udp, "spare_tcp": tcp}
+                self._hatch(case.candidate.id).send(said, (*sockets, *spare))
         finally:
             for sock in made:
                 sock.close()

@@ -13,7 +13,7 @@ import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from resolver.settings import Listen
 from resolver.watch.attach import rules
@@ -22,9 +22,12 @@ from resolver.watch.nftables import Nftables, NftablesError, close_soon
 from resolver.watch.sockets import CannotListen, bind
 from resolver.watch.upstreams import ENGINES_OWN, engines_resolver, nameservers
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 MOST_NAMESERVERS: Final = 3
 """As many as the C library reads (MAXNS)."""
-SPARE_UDP: Final = 2
+SPARE_UDP: Final = 4
 SPARE_TCP: Final = 1
 """Sockets without a peer that ``serve`` gets in advance, for servers only this namespace reaches."""
 
@@ -81,10 +84,13 @@ class Attachment:
         with entered(self.inside.fd):
             _run(rules.table(self.redirects))
 
-    def spare(self, kind: socket.SocketKind, family: int) -> socket.socket:
-        """A socket in the namespace without a peer, past our own rules. Raises CannotEnter, OSError."""
-        with entered(self.inside.fd):
-            return _marked(kind, family)
+    def spare(self, kinds: Sequence[socket.SocketKind]) -> list[socket.socket]:
+        """Sockets in the namespace without a peer, past our own rules. Raises CannotEnter, OSError."""
+        with ExitStack() as undo:
+            with entered(self.inside.fd):
+                made = [undo.enter_context(_marked(kind, socket.AF_INET)) for kind in kinds]
+            undo.pop_all()
+        return made
 
     def remove(self) -> None:
         """Leave nothing behind."""

@@ -4,8 +4,8 @@ Beside the door, whose lines are text and can be recorded, there is a second soc
 one container, with its sockets as ancillary data (unix(7), SCM_RIGHTS). The answering process writes back
 when it needs more.
 
-    {"attached": ID, "engine": "127.0.0.11:41234/35555", "udp": 1, "tcp": 1}
-    {"spare": ID, "udp": 1, "tcp": 0}
+    {"attached": ID, "engine": "127.0.0.11:41234/35555", "udp": 1, "tcp": 1, "spare_udp": 4, "spare_tcp": 1}
+    {"spare": ID, "spare_udp": 1, "spare_tcp": 0}
     {"detached": ID}
     {"wants": ID, "kind": "udp"}                                      from the answering process
 """

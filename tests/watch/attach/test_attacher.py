@@ -65,10 +65,10 @@ class FakeAttachment(Attachment):
             raise self.fault
         self.gone = False
 
-    def spare(self, kind: socket.SocketKind, family: int) -> socket.socket:
+    def spare(self, kinds: Sequence[socket.SocketKind]) -> list[socket.socket]:
         if self.fault:
             raise self.fault
-        return socket.socket(family, kind)
+        return [socket.socket(socket.AF_INET, kind) for kind in kinds]
 
     def remove(self) -> None:
         self.notes.append("removed")
@@ -126,7 +126,8 @@ class Told(Hatch):
 
     def send(self, message: dict[str, Any], sockets: Sequence[socket.socket] = ()) -> None:
         assert all(sock.fileno() >= 0 for sock in sockets)
-        assert len(sockets) == message.get("udp", 0) + message.get("tcp", 0)
+        counted = ("udp", "tcp", "spare_udp", "spare_tcp")
+        assert len(sockets) == sum(message.get(kind, 0) for kind in counted)
         self.said.append(message)
 
     def words(self) -> list[str]:
@@ -216,12 +217,18 @@ async def test_a_container_that_runs_is_attached_to(host: Host) -> None:
     assert host.notes == ATTACHED
     assert host.world.opened[0].life == LIFE
     assert host.told[0].said == [
-        {"attached": WEB, "engine": "127.0.0.11:4/5", "udp": 1, "tcp": 1},
-        {"spare": WEB, "udp": SPARE_UDP, "tcp": SPARE_TCP},
+        {
+            "attached": WEB,
+            "engine": "127.0.0.11:4/5",
+            "udp": 1,
+            "tcp": 1,
+            "spare_udp": SPARE_UDP,
+            "spare_tcp": SPARE_TCP,
+        }
     ]
     await host.seen()
     assert host.notes == [], "once is enough"
-    assert len(host.told[0].said) == 2
+    assert len(host.told[0].said) == 1
 
 
 async def test_nothing_is_received_before_somebody_answers(host: Host) -> None:
@@ -249,7 +256,7 @@ async def test_a_restarted_container_is_attached_to_anew(host: Host) -> None:
     host.world.namespace = 2
     await host.seen(pid=8)
     assert host.notes == [*ATTACHED, *GONE, *ATTACHED]
-    assert host.told[0].words() == ["attached", "spare", "detached", "attached", "spare"]
+    assert host.told[0].words() == ["attached", "detached", "attached"]
 
 
 async def test_another_namespace_is_noticed_without_word_of_the_end(host: Host) -> None:
@@ -261,7 +268,7 @@ async def test_another_namespace_is_noticed_without_word_of_the_end(host: Host) 
     host.attacher._closing.set()
     await until(lambda: not host.attacher._tasks)
     assert host.notes == ["closed"]
-    assert host.told[0].words() == ["attached", "spare", "attached", "spare"]
+    assert host.told[0].words() == ["attached", "attached"]
 
 
 async def test_other_nameservers_are_noticed(host: Host) -> None:
@@ -300,7 +307,7 @@ async def test_replies_under_way_find_our_sockets_open(host: Host, monkeypatch: 
     await host.seen()
     assert await host.attacher.say("web", attach=False) is host.case()
     assert host.notes == [*ATTACHED, "released"]
-    assert host.told[0].words() == ["attached", "spare"], "the answering process still has them"
+    assert host.told[0].words() == ["attached"], "the answering process still has them"
     assert host.world.opened[0].netlink.fileno() >= 0
     monkeypatch.setattr(module, "LINGER", 0.0)
     await host.attacher.say("web", attach=True)
@@ -432,7 +439,6 @@ async def test_a_new_answering_process_is_given_everything_again(world: World) -
     host.attacher.opened(host.told[0])
     await host.rest()
     assert [m["attached"] for m in host.told[0].said if "attached" in m] == asked[0]
-    assert [m["spare"] for m in host.told[0].said if "spare" in m] == asked[0]
     assert host.told[1].said == []
     await end(host)
 
@@ -443,7 +449,10 @@ async def test_one_more_socket_is_sent_when_it_is_wanted(host: Host) -> None:
     for identity, kind in ((WEB, "udp"), (WEB, "tcp"), (DB, "udp")):
         host.attacher.more(host.told[0], identity, kind)
         await host.rest()
-    assert host.told[0].said == [{"spare": WEB, "udp": 1, "tcp": 0}, {"spare": WEB, "udp": 0, "tcp": 1}]
+    assert host.told[0].said == [
+        {"spare": WEB, "spare_udp": 1, "spare_tcp": 0},
+        {"spare": WEB, "spare_udp": 0, "spare_tcp": 1},
+    ]
     host.world.opened[0].fault = CannotEnter("it has ended")
     host.attacher.more(host.told[0], WEB, "udp")
     await host.rest()

@@ -239,8 +239,8 @@ def test_marked_questions_pass(container: Stack, attached: Attachment) -> None:
     with (
         container.bound("127.0.0.11", ENGINES_PORT) as engine,
         container.bound("127.0.0.11", ENGINES_PORT, STREAM) as listener,
-        attached.spare(DATAGRAM, socket.AF_INET) as client,
-        attached.spare(STREAM, socket.AF_INET) as connection,
+        attached.spare([DATAGRAM])[0] as client,
+        attached.spare([STREAM])[0] as connection,
     ):
         assert not client.getblocking()
         client.settimeout(PATIENCE)
@@ -360,7 +360,7 @@ def test_every_descriptor_is_given_back(container: Stack) -> None:
     before = open_descriptors()
     attachment = open_in(container.pid, IDENTITY)
     attachment.renew(LONG)
-    attachment.spare(DATAGRAM, socket.AF_INET).close()
+    attachment.spare([DATAGRAM])[0].close()
     assert open_descriptors() > before
     attachment.remove()
     attachment.close()
@@ -375,7 +375,7 @@ def test_a_container_that_ended_is_let_go_without_complaint(container: Stack, at
     attached.remove()
     attached.close()
     with pytest.raises(CannotEnter):
-        attached.spare(DATAGRAM, socket.AF_INET)
+        attached.spare([DATAGRAM])
 
 
 def test_all_sockets_are_closed_in_programs_we_start(attached: Attachment) -> None:
