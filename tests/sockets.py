@@ -15,7 +15,8 @@ from resolver.serve.forward import Forwarder
 from resolver.serve.memory import Memory
 from resolver.serve.rates import Rates
 from resolver.serve.rebinding import Rebinding
-from resolver.serve.upstream.upstreams import Limits, Upstreams
+from resolver.serve.upstream.flight import Limits
+from resolver.serve.upstream.upstreams import Upstreams
 from tests.scripted import Behaviour, Scripted, upstream
 
 if TYPE_CHECKING:

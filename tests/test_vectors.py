@@ -26,7 +26,7 @@ from resolver.names.keys import reverse_name
 from resolver.names.model import Endpoint, Sandbox
 from resolver.serve import tcp
 from resolver.serve.upstream import upstreams
-from resolver.serve.upstream.upstreams import Limits
+from resolver.serve.upstream.flight import Limits
 from tests.house import UPSTREAMS, House, container, identity, joined, network, question, stopped
 from tests.scripted import (
     answers,

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from resolver.serve import mmsg
 from resolver.serve.upstream import udp
+from resolver.serve.upstream.flight import Limits
 from resolver.serve.upstream.server import FAILURES_TO_DOWN, addresses_of
-from resolver.serve.upstream.upstreams import DEADLINE, Limits, Upstreams
+from resolver.serve.upstream.upstreams import DEADLINE, Upstreams
 from tests.serve.fake_upstream import (
     Asker,
     Behaviour,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from resolver.wire.reply import ReplyShape
 
@@ -20,12 +21,25 @@ Done = Callable[[ReplyShape | None], None]
 no server had one."""
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many questions may wait at a time; whoever asks above that is told so at once."""
+
+    total: int = 8192
+    per_client: int = 1024
+    """As many as the engine's own resolver allows a container."""
+
+
+LIMITS: Final = Limits()
+
+
 class Flight:
     """One question on its way, and who waits for it."""
 
     __slots__ = (
         "again",
         "body",
+        "cut_off",
         "deadline",
         "failed",
         "key",
@@ -65,6 +79,8 @@ class Flight:
         """Passed on when TCP fails."""
         self.again = False
         """It was asked once more because its connection had been closed or its socket's address was gone."""
+        self.cut_off = False
+        """There was no way to a server, or no socket, inside a container."""
         self.over = False
         self.slot: Slot | None = None
 

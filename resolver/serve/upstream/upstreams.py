@@ -12,12 +12,11 @@ from __future__ import annotations
 import errno
 import logging
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from resolver.serve.upstream.batch import Batch
 from resolver.serve.upstream.counters import COUNTERS
-from resolver.serve.upstream.flight import Done, Flight
+from resolver.serve.upstream.flight import LIMITS, Done, Flight, Limits
 from resolver.serve.upstream.routes import Policy, Routes
 from resolver.serve.upstream.server import MOST_PATIENCE, POOL, Server
 from resolver.serve.upstream.tcp import TcpExchange
@@ -40,6 +39,9 @@ DEADLINE: Final = 4.5
 """Seconds for all tries together: libc stops listening after five."""
 GROWTH: Final = 1.5
 """Each further try has so many times the patience of the one before."""
+CUT_OFF: Final = 1.0
+"""Seconds for which a container's own servers are tried again when there is no way to them: for a moment
+there is none while its networks are changed."""
 TCP_PATIENCE: Final = 2.0
 LATE: Final = 1.0
 """Seconds for which a reply that another one overtook still tells how fast its server is."""
@@ -55,15 +57,6 @@ _NO_WAY: Final = frozenset(
 _UNWILLING: Final = frozenset((RCODE_SERVFAIL, RCODE_REFUSED))
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How many questions may wait at a time; whoever asks above that is told so at once."""
-
-    total: int = 8192
-    per_client: int = 1024
-    """As many as the engine's own resolver allows a container."""
-
-
 class Upstreams:
     """All exchanges with all upstream servers."""
 
@@ -72,7 +65,7 @@ class Upstreams:
         loop: asyncio.AbstractEventLoop,
         *,
         policy: Policy = "ordered",
-        limits: Limits = Limits(),
+        limits: Limits = LIMITS,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.now = now
@@ -206,6 +199,7 @@ class Upstreams:
             flight.take(exchange, ident)
             if flight.over:
                 continue
+            flight.cut_off |= moved and bool(server.inside)
             if not blamed and self._send(flight, server, now):
                 flight.again = True
                 self._wait(flight, min(flight.deadline, now + server.patience))
@@ -250,7 +244,12 @@ class Upstreams:
                     self._wait(flight, min(flight.deadline, now + self._patience(server, step, len(order))))
                     return
                 flight.failed += (server,)
-        self._finish(flight, None)
+                flight.cut_off |= bool(server.inside)
+        if flight.cut_off and now < flight.deadline - DEADLINE + CUT_OFF:
+            flight.failed, flight.step, flight.again, flight.cut_off = (), 0, False, False
+            self._wait(flight, now + CUT_OFF / 10)
+        else:
+            self._finish(flight, None)
 
     def _patience(self, server: Server, step: int, count: int) -> float:
         """Seconds until the next server is asked as well."""
