@@ -1,11 +1,12 @@
-"""``python -m tests.faults.peers``: the same faults for us, dnsmasq and aardvark-dns, as a table.
+"""``python -m tests.faults.peers``: the same faults for us, dnsmasq, aardvark-dns and Docker, as a table.
 
 What a well-behaved client gets beside each flood, and what a question gets whose upstream misbehaves. Needs
-root, and both programs; a few minutes.
+root, both programs and an engine; a few minutes.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bench.stage import AARDVARK
+from lab.engine import engine
+from lab.topology import Lab
 from tests.faults import faulty
 from tests.faults.faulty import Faulty
 from tests.faults.running import ADDRESS, Beside, ask_tcp, ask_udp, flooding, question, table
@@ -103,26 +106,50 @@ def outcome(at: tuple[str, int], name: str) -> str:
     return f"{what}{', TC' if reply[2] & 2 else ''}, {took}"
 
 
+def column(at: tuple[str, int], upstream: Faulty) -> dict[str, str]:
+    """What one server makes of every fault."""
+    found = {}
+    for kind in KINDS:
+        made = FAULTS[kind][0]()
+        upstream.over_udp, upstream.over_tcp = made.over_udp, made.over_tcp
+        found[f"upstream: {kind}"] = outcome(at, f"{kind}.example")
+    upstream.over_udp = faulty.nothing
+    found["400 idle TCP connections"] = idle(at)
+    for flood in ("same", "names", "garbage"):
+        found[f"flood: {flood}"] = beside(at, flood)
+    return found
+
+
+def in_docker() -> dict[str, str]:
+    """Docker's own resolver, asked in a container's namespace, with the upstream in there as well."""
+    with engine() as url, Lab(url) as lab:
+        lab.network("dev", subnet=f"{INSIDE.rpartition('.')[0]}.0/24")
+        lab.container("es", network="dev", ip=INSIDE)
+        lab.container("asker", network="dev", dns=[UPSTREAM])
+        prefix = lab.namespace("asker") or []
+        command = [*prefix, sys.executable, "-m", __spec__.name, "inside"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    said: dict[str, str] = json.loads(done.stdout)
+    return said
+
+
 def main() -> None:
     """Print a column for each."""
+    if sys.argv[1:] == ["inside"]:
+        with Faulty(at=(UPSTREAM, 53)) as upstream:
+            print(json.dumps(column(("127.0.0.11", 53), upstream)))  # noqa: T201
+        return
     found: dict[str, dict[str, str]] = {}
     for number, peer in enumerate((ours, dnsmasq, aardvark), 2):
         with tempfile.TemporaryDirectory() as name, Faulty(at=(UPSTREAM, 53)) as upstream:
             folder = Path(name)
             folder.chmod(0o755)
             with started(number, peer(folder, f"127.0.85.{number}"), folder) as at:
-                column = found[peer.__name__] = {}
-                for kind in KINDS:
-                    made = FAULTS[kind][0]()
-                    upstream.over_udp, upstream.over_tcp = made.over_udp, made.over_tcp
-                    column[f"upstream: {kind}"] = outcome(at, f"{kind}.example")
-                upstream.over_udp = faulty.nothing
-                column["400 idle TCP connections"] = idle(at)
-                for flood in ("same", "names", "garbage"):
-                    column[f"flood: {flood}"] = beside(at, flood)
+                found[peer.__name__] = column(at, upstream)
+    found["docker"] = in_docker()
     print("| fault |", " | ".join(found), "|\n|---|" + "---|" * len(found))  # noqa: T201
     for row in next(iter(found.values())):
-        print(f"| {row} |", " | ".join(column[row] for column in found.values()), "|")  # noqa: T201
+        print(f"| {row} |", " | ".join(told[row] for told in found.values()), "|")  # noqa: T201
 
 
 if __name__ == "__main__":
