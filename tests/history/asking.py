@@ -182,8 +182,11 @@ class _Udp(_Line):
     def send(self, random: Random, question: Question) -> None:
         through, server = random.choice((self._seat.servers[0], *self._seat.servers))
         assert self.socket is not None
-        with suppress(OSError):  # the network was just left: never answered
-            self.socket.sendto(self._wait(question, through), server)
+        packet = self._wait(question, through)
+        try:
+            self.socket.sendto(packet, server)
+        except OSError:  # a network was just left or is being changed: nobody was asked
+            del self.waiting[self._number]
 
     def receive(self) -> None:
         assert self.socket is not None
