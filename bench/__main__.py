@@ -114,7 +114,7 @@ def _measure(quick: bool) -> tuple[Findings, list[str]]:
         found.pictured = trials.first_picture(place, 10_000)
         _with_churn(found, everybody, rounds=1 if quick else 3, seconds=1 if quick else 4)
         _say("attached")
-        found.attached = attached.compare(place, 1 if quick else 5, seconds, 10 if quick else 200)
+        found.attached = attached.compare(place, 1 if quick else 5, seconds, 0 if quick else 200)
         found.minutes = (time.monotonic() - begun) / 60
     return found, heading
 

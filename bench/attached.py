@@ -96,7 +96,8 @@ def compare(place: Stage, rounds: int, seconds: int, containers: int) -> Beside:
                 docker = dnsperf(place.inside, ADDRESS, questions, pressure)
                 found.ours.setdefault(clients, []).append(ours)
                 found.docker.setdefault(clients, []).append(docker)
-        _many(found, server, containers)
+        if containers:
+            _many(found, server, containers)
     finally:
         server.stop()
     return found
