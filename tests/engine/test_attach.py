@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from lab import packages
 from lab.clients import ask, question
 from lab.served import PROGRAM, Served
 from lab.upstream import Upstream, zone
@@ -35,6 +36,11 @@ _LIFE: Final = 3
 _SLACK: Final = 5.0
 """Seconds a busy machine may take longer."""
 _WORLD: Final = zone("www.example.com. 60 IN A 192.0.2.80")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tools() -> None:
+    packages.ensure({"nft": "nftables", "dnsmasq": "dnsmasq-base"})
 
 
 @pytest.fixture

@@ -124,11 +124,10 @@ def _await_ttls(lab: Lab, wanted: int) -> None:
 
 
 def test_systemd_understands_it(unit: Unit) -> None:
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd-analyze is not installed")
-    command = ["systemd-analyze", "verify", "--recursive-errors=no", str(unit.path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    if shutil.which("systemd-analyze"):  # systemd is not installed for a test's sake
+        command = ["systemd-analyze", "verify", "--recursive-errors=no", str(unit.path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
     assert unit.words("RestrictNamespaces") == ["net"], "what setns(2) is called with"
     assert {"AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"} == set(unit.words("RestrictAddressFamilies"))
     assert {"landlock_create_ruleset", "landlock_restrict_self"} <= set(unit.words("SystemCallFilter"))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from lab import packages
 from resolver.watch.attach.namespace import entered
 
 if TYPE_CHECKING:
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 IDENTITY: Final = "5a" * 32
 PATIENCE: Final = 20.0
 
+TOOLS: Final = {"unshare": "util-linux", "nsenter": "util-linux", "ip": "iproute2", "nft": "nftables"}
+
 root = pytest.mark.skipif(
-    os.geteuid() != 0 or not all(map(shutil.which, ("unshare", "nsenter", "ip", "nft"))),
+    not packages.can_install() and (os.geteuid() != 0 or not all(map(shutil.which, TOOLS))),
     reason="needs root, and unshare, ip and nft",
 )
 
@@ -92,6 +95,8 @@ def stack(folder: Path, *nameservers: str, identity: str = IDENTITY, more: str =
 
     Its ``/etc`` is ``folder/etc``.
     """
+    if packages.can_install():
+        packages.ensure(TOOLS)
     etc = folder / "etc"
     file = folder / "containers" / identity / "hostname"
     for made in (etc, file.parent):
