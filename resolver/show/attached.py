@@ -11,7 +11,7 @@ import click
 
 from resolver.show.check import NotReadyError, read_status
 from resolver.show.terminal import CommandError, json_line, printable
-from resolver.watch.control import PATIENCE, control_name
+from resolver.watch.control import PATIENCE, control_name, is_trusted
 
 if TYPE_CHECKING:
     from resolver.settings import Listen
@@ -84,6 +84,10 @@ def _say(listen: Listen, request: dict[str, str]) -> dict[str, Any]:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as wire:
             wire.settimeout(PATIENCE + 1)
             wire.connect(control_name(listen))
+            if not is_trusted(wire):
+                raise CommandError(
+                    f"what hears commands for {listen} is another user's; not a word was said to it"
+                )
             wire.sendall(json.dumps(request).encode() + b"\n")
             reply = json.loads(_line(wire))
             if not isinstance(reply, dict) or not isinstance(reply.get("attached", []), list):

@@ -1,7 +1,8 @@
 """``resolver attach``, ``detach`` and ``attached`` as the running resolver hears them: one line of JSON each
 way, on an abstract unix socket of its network namespace.
 
-Such a socket has no owner and no permissions, so each caller is asked for his: root, or whoever we run as.
+Such a socket has no owner and no permissions, so each side asks the kernel who the other is: root, or whoever
+we run as.
 """
 
 from __future__ import annotations
@@ -31,6 +32,13 @@ log = logging.getLogger(__name__)
 def control_name(listen: Listen) -> str:
     """The abstract name of the control socket of a resolver whose first address this is."""
     return f"\0resolver/{listen}/attach"
+
+
+def is_trusted(sock: Any) -> bool:
+    """Whether the other end of a connected unix socket is root's, or ours."""
+    told = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, user, _ = _CREDENTIALS.unpack(told)
+    return user in (0, os.geteuid())
 
 
 async def serve(attacher: Attacher, listen: Listen) -> None:
@@ -63,7 +71,7 @@ async def _answer(
     attacher: Attacher, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> dict[str, Any]:
     said = _read(await reader.readline())  # first: who closes with something unread resets his own reply
-    if not _may(writer.get_extra_info("socket")):
+    if not is_trusted(writer.get_extra_info("socket")):
         return {"error": "only root may ask this"}
     command, name = said.get("command"), str(said.get("container", ""))
     if command == "attached":
@@ -106,9 +114,3 @@ def _row(case: Case) -> dict[str, Any]:
     if case.why:
         row["why"] = case.why
     return row
-
-
-def _may(sock: Any) -> bool:
-    told = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    _, user, _ = _CREDENTIALS.unpack(told)
-    return user in (0, os.geteuid())

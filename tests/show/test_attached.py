@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +20,7 @@ from resolver.watch.control import control_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 HERE = Listen("127.0.0.1", 60_000 - os.getpid() % 20_000)
 """The name of a socket only."""
@@ -34,13 +35,27 @@ WEB = {
 DB = {"id": "bb" * 32, "container": "db", "networks": ["dev"], "why": "it has no network"}
 
 
+WE = nullcontext()
+
+
 @contextmanager
-def resolver(*pieces: bytes) -> Iterator[list[bytes]]:
-    """One that replies so, in these pieces; what it was told."""
+def somebody_else() -> Iterator[None]:
+    """For a moment we are not root; the kernel notes who it is that listens."""
+    os.seteuid(65_534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@contextmanager
+def resolver(*pieces: bytes, whoever: AbstractContextManager[None] = WE) -> Iterator[list[bytes]]:
+    """One of ours, or whoever's, that replies so, in these pieces; what it was told."""
     told: list[bytes] = []
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(control_name(HERE))
-        server.listen()
+        with whoever:
+            server.listen()
 
         def answer() -> None:
             wire, _ = server.accept()
@@ -72,6 +87,13 @@ def test_attach(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(told[0]) == {"command": "attach", "container": "web"}
     assert told[0].endswith(b"\n")
     assert capsys.readouterr().out == "attached: web, in place of 127.0.0.11, ::1\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_what_another_user_hears_is_not_believed() -> None:
+    with resolver(whoever=somebody_else()) as told, pytest.raises(CommandError, match="another user"):
+        attached.attach(HERE, "web")
+    assert told == [b""]
 
 
 def test_detach(capsys: pytest.CaptureFixture[str]) -> None:

@@ -235,4 +235,4 @@ def test_the_same_user_may(monkeypatch: pytest.MonkeyPatch) -> None:
     with ours, theirs:
         for user, may in ((os.geteuid(), True), (65_534, os.geteuid() == 0)):
             monkeypatch.setattr(os, "geteuid", lambda user=user: user)
-            assert control._may(ours) is may
+            assert control.is_trusted(ours) is may
