@@ -126,12 +126,14 @@ def test_a_length_that_no_question_has(resolver: Running) -> None:
 
 def test_connections_reset_in_the_middle(resolver: Running) -> None:
     """After half a question, and with the replies to whole ones under way."""
+    number = 0
     with Beside(resolver.at) as beside:
-        for number in range(400):
+        while number < 400 or beside.asked < 30:
+            number += 1
             sends = framed(question("many"))[: 7 if number % 2 else None] * 20
             with connected(resolver.at, "127.77.3.1", sends) as sock:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    beside.judge("400 connections reset")
+    beside.judge(f"{number} connections reset")
 
 
 def test_replies_that_are_never_read(resolver: Running) -> None:
