@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a shell's background job; programs would inherit it
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell; programs inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
