@@ -144,6 +144,11 @@ class ThisSecond:
     def __init__(self, reply: bytes, until: float, clock: Callable[[], float]) -> None:
         self._reply, self._until, self._now = reply, until, clock
 
+    @property
+    def octets(self) -> int:
+        """How many it holds."""
+        return len(self._reply)
+
     def next(self) -> bytes:
         """The reply without its ID; empty once the second is over."""
         return self._reply if self._now() < self._until else b""

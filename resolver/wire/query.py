@@ -193,6 +193,11 @@ class RRset:
     """Octets of all records once."""
     turn: int = 0
 
+    @property
+    def octets(self) -> int:
+        """How many it holds."""
+        return len(self.head) + len(self.records) + len(self.tail)
+
     def next(self) -> bytes:
         """The reply without its ID, the next record first."""
         turn = self.turn

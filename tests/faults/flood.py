@@ -1,8 +1,8 @@
 """``python -m tests.faults.flood KIND HOST PORT SECONDS``: datagrams as fast as one process can send them.
 
 Says when it begins, and how many were sent. Its kinds: ``same``, one client with one question; ``names``, one
-client, each name a new one; ``sources``, 20,000 addresses of 127.0.0.0/8, as if spoofed; ``garbage``, octets
-that are no question.
+client, each name a new one; ``tails``, one question with 4,000 octets behind it, others each time;
+``sources``, 20,000 addresses of 127.0.0.0/8, as if spoofed; ``garbage``, octets that are no question.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ def sending(kind: str, at: tuple[str, int]) -> Callable[[int], object]:
     if kind == "names":
         start, end = question("a")[:12], question("a.example")[14:]
         return lambda number: sock.send(b"%b\x0c%012x%b" % (start, number * 2_654_435_761 % 2**48, end))
+    if kind == "tails":
+        return lambda _: sock.send(question() + os.urandom(4_000))
     return lambda number: sock.send(os.urandom(number % 90))
 
 

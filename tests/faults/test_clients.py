@@ -60,7 +60,7 @@ def _well_afterwards(resolver: Running) -> Iterator[None]:
 # Floods
 
 
-@pytest.mark.parametrize("kind", ["same", "names", "sources", "garbage"])
+@pytest.mark.parametrize("kind", ["same", "names", "tails", "sources", "garbage"])
 def test_a_flood(resolver: Running, kind: str) -> None:
     """What one process can send; whoever asks a question each 10 ms meanwhile gets the answers."""
     with flooding(resolver.at, kind, FLOOD_SECONDS) as flood, Beside(resolver.at) as beside:
