@@ -180,10 +180,11 @@ class Cache:
         self.counters["stored"] += 1
         return entry
 
-    def fail(self, key: Key, now: float) -> Entry | None:
+    def fail(self, key: Key, now: float, whole: Key | None = None) -> Entry | None:
         """No upstream answered: what is served instead, or None.
 
-        None is remembered too: for a moment ``failed(key, now)`` is true (RFC 9520).
+        None is remembered too: for a moment ``failed(key, now)`` is true (RFC 9520), or that of ``whole``,
+        where more servers than the key's were asked.
         """
         entry = self._find(key)
         if entry is not None and now < entry.expires:
@@ -194,8 +195,9 @@ class Cache:
             return entry
         self.counters["failures"] += 1
         if self.max_bytes:
-            self._failures[key] = now + FAILURE_LIFETIME
-            self._failures.move_to_end(key)
+            failed = whole or key
+            self._failures[failed] = now + FAILURE_LIFETIME
+            self._failures.move_to_end(failed)
             if len(self._failures) > _MOST_FAILURES:
                 self._failures.popitem(last=False)
         return None

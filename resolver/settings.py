@@ -79,7 +79,7 @@ class Settings:
         metadata=about(
             "Attaching",
             "Answer in these running containers in place of their own nameserver. Repeatable; with not: in "
-            "front, not in those. With none, only where a label or a command says so.",
+            "front, not in those. The word none: only where a label or a command says so.",
             read_selector,
             "all, none, name=GLOB, network=NAME, label=KEY or label=KEY=VALUE, each also after not:",
             metavar="WHICH",

@@ -107,7 +107,11 @@ def settled_for(view: View, table: Table) -> bool:
     """Whether the table knows all it soon will about what this asker may see."""
     if not table.pictured:
         return table.engine is not None and table.engine.state == "lost"
-    return not table.pending or not table.pending_on(view.depends)
+    if not table.pending:
+        return True
+    if view.sandbox is not None and view.sandbox.id in table.pending:
+        return False  # it is being connected to a network that is not in its view yet
+    return not table.pending_on(view.depends)
 
 
 def servers_for(key: bytes, policy: Policy) -> tuple[str, ...]:

@@ -67,7 +67,7 @@ def view_of_attached(table: Table, container: str, engine: str) -> View:
     resolver answers there, or empty.
 
     Its own ``--dns`` servers are asked from its namespace: they may be on a network only it is on, or its own
-    loopback.
+    loopback. Those with an IPv6 address are asked from ours.
     """
     asked_there = f"{engine}@{container}" if engine else ""
     sandbox = table.sandboxes.get(container)
@@ -79,7 +79,7 @@ def view_of_attached(table: Table, container: str, engine: str) -> View:
     endpoints = search_order(table, sandbox.endpoints)
     networks = [table.networks[e.network] for e in endpoints]
     out = any(n.has_way_out for n in networks)
-    own = [a for a in sandbox.dns if _is_address(a) and (out or _within(a, networks))]
+    own = [a for a in sandbox.dns if _is_reachable(a) and (out or _within(a, networks))]
     if own:
         return replace(view, way_out="own", engine=asked_there, servers=_at(own, container))
     return replace(view, way_out="open" if out else "closed", engine=asked_there, servers=())
@@ -216,9 +216,15 @@ def _within(address: str, networks: Iterable[Network]) -> bool:
 
 
 def _at(addresses: Iterable[str], container: str = "") -> tuple[str, ...]:
-    """As servers to ask; from inside the namespace of a container where one is named."""
+    """As servers to ask; from inside the namespace of a container where one is named, if over IPv4: there are
+    no sockets for IPv6 there."""
     where = f"@{container}" if container else ""
-    return tuple(f"[{a}]:{DNS_PORT}{where}" if ":" in a else f"{a}:{DNS_PORT}{where}" for a in addresses)
+    return tuple(f"[{a}]:{DNS_PORT}" if ":" in a else f"{a}:{DNS_PORT}{where}" for a in addresses)
+
+
+def _is_reachable(address: str) -> bool:
+    """Whether it is an address, and not the IPv6 loopback of an attached container."""
+    return _is_address(address) and not (":" in address and _loopback(address))
 
 
 def _loopback(address: str) -> bool:

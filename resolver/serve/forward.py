@@ -69,14 +69,15 @@ class Forwarder:
             return self._from_cache(entry, query, client, now)
         if self._rebinding and self._rebinding.known(key):
             return blocked_reply(query)
-        if not servers or self._cache.failed(key, now):
+        whole = (servers + last, *key[1:]) if last else key
+        if not whole[0] or self._cache.failed(whole, now):
             self.counts["failed"] += 1
             return write_reply(query, SERVFAIL)
 
         def done(shape: ReplyShape | None) -> None:
             kept = keep and not (last and shape and shape.inside)
             try:
-                reply = self._reply(shape, query, key, client.tcp, keep=kept)
+                reply = self._reply(shape, query, key, whole, client.tcp, keep=kept)
             except MemoryError:
                 self._make_room()
                 reply = write_reply(query, SERVFAIL)
@@ -88,13 +89,21 @@ class Forwarder:
         return write_reply(query, REFUSED)
 
     def _reply(
-        self, shape: ReplyShape | None, query: Query, key: cache.Key, tcp: bool, *, keep: bool
+        self,
+        shape: ReplyShape | None,
+        query: Query,
+        key: cache.Key,
+        whole: cache.Key,
+        tcp: bool,
+        *,
+        keep: bool,
     ) -> bytes:
-        """What an upstream's reply, or the lack of one, becomes for the client."""
+        """What an upstream's reply, or the lack of one, becomes for the client. ``whole`` is the key with all
+        servers that were asked."""
         now = self._now()
         limit = TCP_SIZE if tcp else udp_limit(query)
         if shape is None:
-            stale = self._cache.fail(key, now)
+            stale = self._cache.fail(key, now, whole)
             if stale is None:
                 self.counts["failed"] += 1
                 return write_reply(query, SERVFAIL)

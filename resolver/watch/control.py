@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 PATIENCE: Final = 10.0
 """Seconds a command may take: a container is attached to in some 20 ms, several one after the other."""
+AGAIN: Final = 1.0
+"""Seconds between two tries to get the socket."""
 _LONGEST: Final = 1 << 12
 _CREDENTIALS: Final = struct.Struct("3i")
 """SO_PEERCRED, unix(7): process, user, group."""
@@ -55,16 +57,27 @@ async def serve(attacher: Attacher, listen: Listen) -> None:
         finally:
             writer.close()
 
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    try:
-        sock.bind(control_name(listen))
-    except OSError as error:
-        sock.close()
-        log.warning("resolver attach and detach will not work: another resolver hears them (%s)", error)
-        return
+    sock = await _bound(listen)
     server = await asyncio.start_unix_server(called, sock=sock, limit=_LONGEST)
     async with server:
         await server.serve_forever()
+
+
+async def _bound(listen: Listen) -> socket.socket:
+    """The control socket, as soon as nobody else has it: whom we replace keeps it until his end."""
+    told = False
+    while True:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            sock.bind(control_name(listen))
+        except OSError as error:
+            sock.close()
+            if not told:
+                log.warning("resolver attach and detach go to another resolver until it ends (%s)", error)
+            told = True
+        else:
+            return sock
+        await asyncio.sleep(AGAIN)
 
 
 async def _answer(

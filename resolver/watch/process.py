@@ -380,7 +380,9 @@ class Watch:
 
     def _apply(self, fresh: Settings) -> None:
         self.settings, changed = self.settings.after_reload(fresh)
-        if self._attacher and self.settings.attach != self._attacher.selectors:
+        if not self._attacher:
+            changed += ("attach",) * bool(self.settings.attach)
+        elif self.settings.attach != self._attacher.selectors:
             self._attacher.choose(self.settings.attach)
         if changed:
             log.warning("these settings change at the next start: %s", ", ".join(changed))

@@ -316,6 +316,36 @@ def test_unmodified_clients(street: Lab, upstream: Upstream, client: str) -> Non
             assert ask(argv, client, "A").values == (expected,)
 
 
+def test_others_are_chosen_at_sighup(street: Lab, upstream: Upstream, tmp_path: Path) -> None:
+    config = tmp_path / "resolver.toml"
+    config.write_text('attach = ["name=att-a"]\n')
+    settings = (f"--config={config}", f"--listen={_LISTEN}", f"--engine={street.url}", f"--ttl={_OURS}")
+    with Served(*settings, f"--upstream={upstream.address}") as served:
+        _until(street, _OURS)
+        assert _ttl(street, "att-b", "att-a") == _DOCKERS
+        config.write_text('attach = ["name=att-b"]\n')
+        served.tell(signal.SIGHUP)
+        _until(street, _DOCKERS)
+        _until(street, _OURS, "att-b")
+
+
+def test_a_new_version_takes_over(street: Lab, upstream: Upstream) -> None:
+    """Nothing is lost, and commands go to the new one as soon as the old one has ended."""
+    right = [street.address("att-b", _NET)]
+    with Steady(street.pid("att-a"), "db") as steady, _served(street, upstream) as old:
+        _until(street, _OURS)
+        with _served(street, upstream, "--replace") as new:
+            assert old.await_end() == 0
+            _until(street, _OURS, seconds=_LIFE)
+            deadline = time.monotonic() + 2 * _SLACK
+            while _command("attached").returncode:
+                assert time.monotonic() < deadline, new.log
+                time.sleep(0.1)
+            assert set(_rows()) >= {"att-a", "att-b"}
+    assert not steady.lost, f"{len(steady.lost)} of {len(steady.asked)} lost"
+    assert not steady.wrong(right)
+
+
 def test_nothing_is_left_open(street: Lab, upstream: Upstream) -> None:
     """Descriptors of both processes are as many after twenty containers as before: none of them keeps a
     network namespace alive."""

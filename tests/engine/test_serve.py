@@ -188,9 +188,10 @@ def test_reread_at_sighup(table: Path, tmp_path: Path) -> None:
     config.write_text(f'listen = ["{_AT}"]\nchanges = "{table}"\nttl = 30\n')
     with Served(f"--config={config}", environment={"RESOLVER_LISTEN": _AT}) as served:
         assert dig(_AT, "es").answers[0].ttl == 30
-        config.write_text(f'listen = ["{_AT}"]\nchanges = "{table}"\nttl = 40\n')
+        config.write_text(f'listen = ["{_AT}"]\nchanges = "{table}"\nttl = 40\nattach = ["none"]\n')
         served.tell(signal.SIGHUP)
         served.await_log("settings reread")
+        assert "these settings change at the next start: attach" in served.log
         _await(lambda: dig(_AT, "es").answers[0].ttl == 40)
         config.write_text("ttl = true\n")
         served.tell(signal.SIGHUP)

@@ -118,10 +118,10 @@ def test_an_internal_container_is_forwarded_for_by_nobody(name: str) -> None:
 
 
 def test_its_own_servers_are_asked_from_inside() -> None:
-    """Also those on its own loopback; not what is no address."""
-    dns = ("192.0.2.9", "127.0.0.1", "no address", "fd00::53")
+    """Also those on its own loopback; not what is no address. Over IPv6 they are asked from here."""
+    dns = ("192.0.2.9", "127.0.0.1", "no address", "fd00::53", "::1")
     given_own = replace(WEB, dns=dns)
-    servers = tuple(f"{server}:53@{WEB.id}" for server in ("192.0.2.9", "127.0.0.1", "[fd00::53]"))
+    servers = (f"192.0.2.9:53@{WEB.id}", f"127.0.0.1:53@{WEB.id}", "[fd00::53]:53")
     assert asked("example.org", table(given_own), WEB) == Forward(servers, (at(WEB),))
     assert asked("nobody", table(given_own), WEB) == Forward((at(WEB),), servers, keep=False)
     assert asked("nobody", table(given_own), WEB, "") == Forward(servers)

@@ -194,6 +194,32 @@ async def test_other_names_are_kept_when_they_come_from_upstream_only(inside: In
         assert (len(upstream.asked), len(engine.asked)) == before
 
 
+async def test_the_engine_is_the_last_where_there_is_no_upstream(inside: Inside) -> None:
+    of = house(WEB)
+    async with with_upstreams(of, well) as (engine,):
+        of.apply(replace(of.table.policy, upstreams=()))
+        of.queries._forwarder._upstreams.routes.inside = inside
+        of.queries.attach(HERE, WEB.id, engine.address)
+        assert await asked_through(of, "www.example.org") == ["192.0.2.1"]
+
+
+async def test_what_failed_for_others_may_be_known_to_the_engine(inside: Inside) -> None:
+    """And what failed there too is not asked again at once (RFC 9520)."""
+    of = house(WEB)
+    async with with_upstreams(of, fails, well) as (upstream, engine):
+        of.apply(replace(of.table.policy, upstreams=(upstream.address,)))
+        of.queries._forwarder._upstreams.routes.inside = inside
+        of.queries.attach(HERE, WEB.id, engine.address)
+        asked = question("www.example.org", id=7).to_wire()
+        assert told(await through(of, asked, "es")) == ["SERVFAIL"]
+        assert await asked_through(of, "www.example.org") == ["192.0.2.1"]
+        engine._over_udp = fails
+        await asked_through(of, "other.example.org")
+        before = len(upstream.asked), len(engine.asked)
+        await asked_through(of, "other.example.org")
+        assert (len(upstream.asked), len(engine.asked)) == before
+
+
 def test_a_server_inside_of_a_family_without_sockets() -> None:
     """Fails as any server that cannot be reached does."""
     server = Server(f"[fd00::53]:53@{WEB.id}", Inside())

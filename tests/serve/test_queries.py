@@ -75,6 +75,19 @@ def test_a_question_waits_for_who_is_coming() -> None:
     assert of.queries.counts["held"] == 1
 
 
+@pytest.mark.parametrize("name", ["far", "far.prod"])
+def test_a_question_waits_while_its_asker_is_being_connected(name: str) -> None:
+    """To a network that is not among those its view depends on."""
+    of = house(Pending(ASKER.id, (PROD.id,)))
+    nobody = dns.message.make_response(question(name, id=7))
+    nobody.set_rcode(dns.rcode.NXDOMAIN)
+    of.forwarder.reply = nobody.to_wire()
+    reply, client = ask(of, name)
+    assert (reply, client.replies) == (None, [])
+    of.apply(container("asker", joined(DEV, "10.1.0.9"), joined(PROD, "10.2.0.9")))
+    assert [addresses(r) for r in client.replies] == [["10.2.0.2"]]
+
+
 def test_an_address_that_is_new_may_be_a_container_being_connected() -> None:
     of = house(container("far", joined(PROD, "10.2.0.2")))
     reply, client = of.send(question("far", "A", id=7).to_wire(), "10.1.0.44")

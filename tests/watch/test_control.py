@@ -67,6 +67,7 @@ class Heard:
 
     def __init__(self) -> None:
         self.told = Told()
+        self.serving: asyncio.Task[None]
         self.listen = Listen("127.0.0.1", 20_000 + os.getpid() % 40_000)
         """The name of the socket only; nobody listens there."""
 
@@ -98,10 +99,10 @@ async def heard() -> AsyncIterator[Heard]:
     heard = Heard()
     heard.told.add(WEB, "web", wanted=True, attached=True)
     heard.told.add(DB, "db", wanted=False, attached=False)
-    serving = asyncio.create_task(control.serve(cast(Attacher, heard.told), heard.listen))
+    heard.serving = asyncio.create_task(control.serve(cast(Attacher, heard.told), heard.listen))
     yield heard
-    serving.cancel()
-    await asyncio.wait([serving])
+    heard.serving.cancel()
+    await asyncio.wait([heard.serving])
     assert failures == []
 
 
@@ -194,13 +195,22 @@ async def test_a_command_that_takes_too_long(heard: Heard, monkeypatch: pytest.M
     assert await heard.command("attach", "db") is None
 
 
-async def test_a_second_resolver_does_not_disturb_the_first(
-    heard: Heard, caplog: pytest.LogCaptureFixture
+async def test_a_second_resolver_waits_for_the_end_of_the_first(
+    heard: Heard, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert await heard.command("attached")
-    await control.serve(cast(Attacher, Told()), heard.listen)
-    assert "another resolver hears them" in caplog.text
+    monkeypatch.setattr(control, "AGAIN", 0.001)
+    second = asyncio.create_task(control.serve(cast(Attacher, Told()), heard.listen))
+    await asyncio.sleep(0.05)
+    assert [record.message.partition(" until")[0] for record in caplog.records] == [
+        "resolver attach and detach go to another resolver"
+    ]
     assert (await heard.command("attached"))["attached"] == [ROW]
+    heard.serving.cancel()
+    await asyncio.wait([heard.serving])
+    assert (await heard.command("attached"))["attached"] == []
+    second.cancel()
+    await asyncio.wait([second])
 
 
 PYTHON = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else ""
