@@ -124,22 +124,11 @@ class Batch:
                 self._sent[i].hdr.controllen = self._received[i].hdr.controllen
         return count
 
-    def send(self, fd: int, first: int, count: int) -> None:
+    def send(self, fd: int, first: int, count: int, *, wait: bool = True) -> None:
         """Send the replies of ``count`` slots from ``first`` on. What the socket will not take now is
         dropped, as the network may drop any datagram; a reply that cannot be sent does not hold up the
         others."""
-        done, step = first, _HEADER
-        start = ctypes.addressof(self._sent)
-        while done < first + count:
-            sent = _libc.sendmmsg(
-                fd, ctypes.c_void_p(start + done * step), first + count - done, MSG_DONTWAIT
-            )
-            if sent < 0 and ctypes.get_errno() in (errno.EAGAIN, errno.EINTR):
-                _wait_writable(fd)
-                sent = _libc.sendmmsg(
-                    fd, ctypes.c_void_p(start + done * step), first + count - done, MSG_DONTWAIT
-                )
-            done += max(1, sent)
+        _send_all(fd, ctypes.addressof(self._sent) + first * _HEADER, count, wait)
 
     def sender(self, slot: int) -> tuple[bytes, bytes]:
         """(sockaddr, control message) of the datagram in a slot, for a reply that comes later."""
@@ -180,11 +169,13 @@ class Outbox:
         self.fd = -1
         """The socket that what is in it goes to."""
 
-    def put(self, fd: int, packet: bytes, name: bytes = b"", control: bytes = b"") -> int:
+    def put(
+        self, fd: int, packet: bytes, name: bytes = b"", control: bytes = b"", *, wait: bool = True
+    ) -> int:
         """Add one; sends when full, and returns what ``flush`` returns."""
         if fd != self.fd:
             if self._count:  # shared by several sockets
-                self.flush(self.fd)
+                self.flush(self.fd, wait=wait)
             self.fd = fd
         i, size, name_size = self._count, len(packet), self._name_size
         self._packets[i * LONGEST : i * LONGEST + size] = packet
@@ -194,7 +185,7 @@ class Outbox:
             self._control[i * CONTROL_SIZE : i * CONTROL_SIZE + len(control)] = control
             self._headers[i].hdr.controllen = len(control)
         self._count = i + 1
-        return self.flush(fd) if i + 1 == SLOTS else 0
+        return self.flush(fd, wait=wait) if i + 1 == SLOTS else 0
 
     def add(self, packet: bytes) -> bool:
         """Add one for a connected socket's peer; whether it is full now, and must be flushed."""
@@ -204,21 +195,11 @@ class Outbox:
         self._count = i + 1
         return i + 1 == SLOTS
 
-    def flush(self, fd: int) -> int:
+    def flush(self, fd: int, *, wait: bool = True) -> int:
         """Send what was put, in order. One that cannot be sent is skipped; the first such error's number, 0
         for none."""
-        done, failure, start = 0, 0, ctypes.addressof(self._headers)
-        while done < self._count:
-            here = ctypes.c_void_p(start + done * _HEADER)
-            sent = _libc.sendmmsg(fd, here, self._count - done, MSG_DONTWAIT)
-            if sent < 0 and ctypes.get_errno() in (errno.EAGAIN, errno.EINTR):
-                _wait_writable(fd)
-                sent = _libc.sendmmsg(fd, here, self._count - done, MSG_DONTWAIT)
-            if sent < 0:
-                failure = failure or ctypes.get_errno()
-            done += max(1, sent)
-        self._count = 0
-        return failure
+        count, self._count = self._count, 0
+        return _send_all(fd, ctypes.addressof(self._headers), count, wait)
 
 
 class Inbox:
@@ -251,6 +232,30 @@ class Inbox:
 
 def _address(buffer: bytearray) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+
+
+def _send_all(fd: int, headers: int, count: int, wait: bool) -> int:
+    """Send the datagrams of ``count`` headers at this address; the first error's number, 0 for none.
+
+    A datagram that cannot be sent is skipped. Where the socket is full it is waited for, once and if
+    ``wait``; whatever it will not take then is dropped: somebody may have made its network a slow one.
+    """
+    done = failure = 0
+    while done < count:
+        sent: int = _libc.sendmmsg(fd, ctypes.c_void_p(headers + done * _HEADER), count - done, MSG_DONTWAIT)
+        if sent < 0:
+            error = ctypes.get_errno()
+            if error == errno.EINTR:
+                continue
+            if error == errno.EAGAIN and wait:
+                wait = False
+                _wait_writable(fd)
+                continue
+            failure = failure or error
+            if error == errno.EAGAIN:
+                break
+        done += max(1, sent)
+    return failure
 
 
 def _wait_writable(fd: int) -> None:

@@ -151,7 +151,7 @@ class BatchListener:
         """
         if self._sock.fileno() < 0:
             return
-        self._outbox.put(self._fd, reply, name, control)
+        self._outbox.put(self._fd, reply, name, control, wait=not self._asker)
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
@@ -165,7 +165,7 @@ class BatchListener:
         if (
             self._sock.fileno() >= 0 and self._outbox.fd == self._fd
         ):  # else another socket that shares it was in between, and sent ours
-            self._outbox.flush(self._fd)
+            self._outbox.flush(self._fd, wait=not self._asker)
 
     def _drain(self) -> None:
         for _ in range(MOST_TURNS):
@@ -242,13 +242,13 @@ class BatchListener:
                 reply = self._cold(i, body)
                 if reply is None:
                     if i > start:
-                        batch.send(self._fd, start, i - start)
+                        batch.send(self._fd, start, i - start, wait=not self._asker)
                     start = i + 1
                     continue
             replies[at + 2 : at + 2 + len(reply)] = reply
             sizes[i * 2 + 1] = len(reply) + 2
         if count > start:
-            batch.send(self._fd, start, count - start)
+            batch.send(self._fd, start, count - start, wait=not self._asker)
         self.hits += hits
         self.cold += count - hits
 

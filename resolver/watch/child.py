@@ -88,11 +88,15 @@ class Child:
         return self._process is not None and (not self._pause or self._loop.time() - self._born > SHORT_LIFE)
 
     def start(self) -> None:
-        """Start it and tell it everything."""
+        """Start it and tell it everything. Raises OSError where there is no room for it."""
         self._again = None
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with theirs, self._hatch.open() if self._hatch else nullcontext() as hatch:
-            self._process = self._spawn(theirs, hatch)
+        try:
+            with theirs, self._hatch.open() if self._hatch else nullcontext() as hatch:
+                self._process = self._spawn(theirs, hatch)
+        except OSError:
+            ours.close()
+            raise
         ours.setblocking(False)
         self._door, self._born = ours, self._loop.time()
         self._loop.add_reader(ours.fileno(), self._ended)
@@ -101,6 +105,13 @@ class Child:
         picture = b"".join(_line(change) for change in self._picture())
         self._limit = max(LEAST_BACKLOG, 2 * len(picture))
         self._put(picture)
+
+    def _start_again(self) -> None:
+        try:
+            self.start()
+        except OSError as error:
+            log.error("the answering process cannot be started now, and is tried again: %s", error)
+            self._again = self._loop.call_later(LONGEST_PAUSE, self._start_again)
 
     def tell(self, changes: Iterable[Change]) -> None:
         """Send lines; never blocks. A child that does not read is replaced by one that is told everything
@@ -226,7 +237,7 @@ class Child:
             "the answering process died and is started again",
             extra={"pid": process.pid, "status": status, "lived": round(lived, 3), "pause": self._pause},
         )
-        self._again = self._loop.call_later(self._pause, self.start)
+        self._again = self._loop.call_later(self._pause, self._start_again)
 
     def _close_door(self) -> None:
         door, self._door = self._door, None

@@ -46,7 +46,10 @@ def is_trusted(sock: Any) -> bool:
 async def serve(attacher: Attacher, listen: Listen) -> None:
     """Answer commands until cancelled."""
 
+    callers: set[asyncio.StreamWriter] = set()
+
     async def called(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        callers.add(writer)
         try:
             async with asyncio.timeout(PATIENCE):
                 said = await _answer(attacher, reader, writer)
@@ -55,12 +58,17 @@ async def serve(attacher: Attacher, listen: Listen) -> None:
         except (OSError, TimeoutError, ValueError):
             log.debug("a command could not be answered", exc_info=True)
         finally:
+            callers.discard(writer)
             writer.close()
 
     sock = await _bound(listen)
     server = await asyncio.start_unix_server(called, sock=sock, limit=_LONGEST)
-    async with server:
-        await server.serve_forever()
+    try:
+        await asyncio.Event().wait()
+    finally:  # not serve_forever, which from Python 3.12 on waits for whoever called and says nothing
+        server.close()
+        for writer in callers:
+            writer.transport.abort()
 
 
 async def _bound(listen: Listen) -> socket.socket:

@@ -74,13 +74,25 @@ class Nftables:
 def close_soon(close: Callable[[], object]) -> None:
     """Close a socket of this family in a thread kept for that: after a change the kernel lets go of one only
     when every processor is done with the old rules, which takes 15 to 30 ms."""
-    if not _closing:
-        _closing.append(SimpleQueue())
-        threading.Thread(target=_close_all, args=_closing, name="resolver-nft", daemon=True).start()
-    _closing[0].put(close)
+    start_closing().put(close)
 
 
+def start_closing() -> SimpleQueue[Callable[[], object]]:
+    """Start that thread, unless it runs; what it is to close goes in here.
+
+    It stays in the network namespace it is started in, and keeps that alive: whoever enters others starts it
+    before.
+    """
+    with _closing_lock:
+        if not _closing:
+            _closing.append(SimpleQueue())
+            threading.Thread(target=_close_all, args=(_closing[0],), name=CLOSING, daemon=True).start()
+        return _closing[0]
+
+
+CLOSING: Final = "resolver-nft"
 _closing: list[SimpleQueue[Callable[[], object]]] = []
+_closing_lock = threading.Lock()
 
 
 def _close_all(queue: SimpleQueue[Callable[[], object]]) -> None:

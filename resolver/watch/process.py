@@ -32,6 +32,7 @@ from resolver.watch.upstreams import (
     Watched,
     choose,
     engines_resolver,
+    grouped,
 )
 from resolver.watch.upstreams import (
     read as read_text,
@@ -209,6 +210,8 @@ class Watch:
         """Another one answers on our sockets, and owns what was taken over."""
         log.info("another one has taken over")
         self._take_over = None
+        if self._attacher:
+            self._attacher.release()
         self._begin(self._hand_over())
 
     async def _hand_over(self) -> None:
@@ -314,7 +317,7 @@ class Watch:
             domain=s.domain,
             own=self._own(),
             upstreams=self._upstreams(ourselves),
-            forwards=_grouped(s.forward),
+            forwards=grouped(s.forward),
             ourselves=ourselves.servers(),
         )
 
@@ -387,12 +390,3 @@ class Watch:
         if changed:
             log.warning("these settings change at the next start: %s", ", ".join(changed))
         logging.getLogger().setLevel(self.settings.log_level.upper())
-
-
-def _grouped(forward: Iterable[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """``DOMAIN=SERVER`` texts as (domain, servers) pairs, in the order given."""
-    servers: dict[str, tuple[str, ...]] = {}
-    for text in forward:
-        domain, _, server = text.partition("=")
-        servers[domain] = (*servers.get(domain, ()), server)
-    return tuple(servers.items())

@@ -106,6 +106,15 @@ def engines_resolver(udp: str, tcp: str, ours: Collection[int]) -> str:
     return f"{ENGINES_OWN}:{udp_ports[0]}" + (f"/{tcp_ports[0]}" if tcp_ports else "")
 
 
+def grouped(forward: Iterable[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """``DOMAIN=SERVER`` texts as (domain, servers) pairs, in the order given."""
+    servers: dict[str, tuple[str, ...]] = {}
+    for text in forward:
+        domain, _, server = text.partition("=")
+        servers[domain] = (*servers.get(domain, ()), server)
+    return tuple(servers.items())
+
+
 class Watched:
     """A file that is read again when it was changed, replaced, removed or came back."""
 

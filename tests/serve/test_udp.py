@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import struct
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import dns.message
@@ -281,6 +282,29 @@ async def test_what_is_asked_with_the_same_words_but_another_id(listen: Listen) 
                 assert query.is_response(reply)
                 assert reply.question[0].name.labels == query.question[0].name.labels
             assert listener.hits == len(words)
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_a_full_socket_is_waited_for_once(wait: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is root in a container can make its loopback device as slow as he likes."""
+    waits: list[int] = []
+    monkeypatch.setattr(mmsg, "_wait_writable", waits.append)
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with near, far:
+        outbox = mmsg.Outbox()
+        for number in range(mmsg.SLOTS):
+            outbox.add(b"%d" % number)
+        assert outbox.flush(near.fileno(), wait=wait) == errno.EAGAIN
+        assert waits == [near.fileno()] * wait
+        far.setblocking(False)
+        taken = 0
+        with suppress(BlockingIOError):
+            while far.recv(100) == b"%d" % taken:
+                taken += 1
+        assert 0 < taken < mmsg.SLOTS
+        outbox.add(b"next")
+        assert outbox.flush(near.fileno()) == 0
+        assert far.recv(100) == b"next"
 
 
 def test_where_addresses_lie() -> None:

@@ -1,9 +1,11 @@
 import asyncio
+import errno
 import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from resolver.settings import Listen
 from resolver.watch import child as child_module
 from resolver.watch.child import Child
 from resolver.watch.sockets import Sockets, open_sockets
+from tests.watch.attach.stack import open_descriptors
 from tests.watch.test_sockets import free_port
 
 PICTURE = (Sync("begin"), Sync("end"))
@@ -96,6 +99,29 @@ async def test_killed_it_comes_back_and_is_told_everything(start: Start, log: Pa
     again = await lines(log, 6)
     assert again[3].startswith("born")
     assert child.pid not in (None, first)
+
+
+async def test_where_there_is_no_room_for_it_it_is_tried_again(
+    start: Start, log: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(child_module, "LONGEST_PAUSE", 0.01)
+    child = start(PICTURE)
+    await lines(log, 3)
+    before = open_descriptors()
+    spawn, faults = Child._spawn, [OSError(errno.EAGAIN, "no room"), OSError(errno.EMFILE, "no number")]
+
+    def spawned(*given: Any) -> Any:
+        if faults:
+            raise faults.pop()
+        return spawn(*given)
+
+    monkeypatch.setattr(Child, "_spawn", spawned)
+    assert child.pid
+    os.kill(child.pid, signal.SIGKILL)
+    await lines(log, 6)
+    assert not faults
+    assert [record.message.rpartition("] ")[2] for record in caplog.records][-2:] == ["no number", "no room"]
+    assert open_descriptors() <= before
 
 
 async def test_one_that_keeps_dying_is_not_steady(start: Start, log: Path) -> None:

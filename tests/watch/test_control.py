@@ -181,6 +181,16 @@ async def test_a_caller_who_says_nothing_holds_nobody_up(
     writer.close()
 
 
+async def test_a_caller_who_says_nothing_is_not_waited_for_at_the_end(heard: Heard) -> None:
+    reader, writer = await heard.connect()
+    assert await heard.command("attached")
+    heard.serving.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.wait([heard.serving])
+        assert await reader.read() == b""
+    writer.close()
+
+
 async def test_a_caller_who_leaves(heard: Heard) -> None:
     _, writer = await heard.connect()
     writer.write(b'{"command": "attac')

@@ -51,8 +51,9 @@ class Batch:
         self._owner.turn()
 
     def _send(self) -> None:
-        if self._exchange is not None:
-            self._told(self._exchange, self._outbox.flush(self._exchange.fileno()))
+        exchange = self._exchange
+        if exchange is not None:
+            self._told(exchange, self._outbox.flush(exchange.fileno(), wait=not exchange.server.inside))
 
     def _send_alone(self, exchange: UdpExchange, packet: bytes) -> None:
         try:

@@ -18,15 +18,16 @@ from resolver.names.model import Sandbox
 from resolver.watch.attach.attachment import (
     SPARE_TCP,
     SPARE_UDP,
-    AlreadyAnswered,
     Attachment,
     clean,
     open_in,
 )
 from resolver.watch.attach.candidate import Candidate, obstacle, read_candidate, wanted
+from resolver.watch.attach.claim import AlreadyAnswered
 from resolver.watch.attach.hatch import Hatch
 from resolver.watch.attach.namespace import CannotEnter, look_inside
 from resolver.watch.containers import STOPPED
+from resolver.watch.nftables import start_closing
 from resolver.watch.workers import Workers
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Attacher:
         self._threads = Workers(THREADS)
         """They enter namespaces; most of that time the kernel waits for packets on their way through
         rules."""
+        start_closing()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping, self._closing = False, asyncio.Event()
 
@@ -319,7 +321,7 @@ class Attacher:
     async def renew(self) -> None:
         """Until cancelled: say that we are there, while there are names and somebody to answer."""
         while True:
-            if self._ready():
+            if self._ready() and not self._stopping:
                 for case in list(self.cases.values()):
                     if case.attachment and not case.attachment.renew(self._life):
                         self._begin(self._put_back(case))  # the others are not to wait

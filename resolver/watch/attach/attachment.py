@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from resolver.settings import Listen
 from resolver.watch.attach import rules
+from resolver.watch.attach.claim import AlreadyAnswered, Claim
 from resolver.watch.attach.namespace import CannotEnter, Inside, entered, look_inside, our_namespace
 from resolver.watch.nftables import Nftables, NftablesError, close_soon
 from resolver.watch.sockets import CannotListen, bind
@@ -38,13 +39,6 @@ _NETLINK_NETFILTER: Final = 12
 _BUFFER: Final = 1 << 16
 
 
-class AlreadyAnswered(CannotEnter):
-    """Rules of ours are there and live: another resolver renews them, or one died a moment ago."""
-
-    def __init__(self) -> None:
-        super().__init__("another resolver answers there, or did until a moment ago")
-
-
 @dataclass(slots=True)
 class Attachment:
     """What is open in one namespace. ``close`` it; and ``remove`` first, where the container lives on."""
@@ -57,6 +51,7 @@ class Attachment:
     udp: list[socket.socket]
     tcp: list[socket.socket]
     netlink: socket.socket
+    claim: Claim
     engine: str
     """``127.0.0.11:UDPPORT/TCPPORT`` of the engine's own resolver there, or empty."""
     since: float = field(default_factory=time.time)
@@ -106,6 +101,7 @@ class Attachment:
             _answering.get(self.inside.identity, set()).difference_update((redirect.udp, redirect.tcp))
         if not _answering.get(self.inside.identity):
             _answering.pop(self.inside.identity, None)
+        self.claim.close()
         self.inside.close()
 
 
@@ -123,6 +119,7 @@ def open_in(pid: int, container: str) -> Attachment:
         if not servers:
             raise CannotEnter("its /etc/resolv.conf names no server but, perhaps, its own loopback")
         with entered(inside.fd):
+            claim = undo.enter_context(Claim(inside))
             udp: list[socket.socket] = []
             tcp: list[socket.socket] = []
             redirects = []
@@ -144,7 +141,7 @@ def open_in(pid: int, container: str) -> Attachment:
         engine = _engine(inside)
         ports = {port for r in redirects for port in (r.udp, r.tcp)}
         _answering.setdefault(inside.identity, set()).update(ports)
-        return Attachment(pid, inside, servers, tuple(redirects), udp, tcp, netlink, engine)
+        return Attachment(pid, inside, servers, tuple(redirects), udp, tcp, netlink, claim, engine)
 
 
 def _engine(inside: Inside) -> str:
@@ -169,7 +166,7 @@ def clean(pid: int, container: str) -> bool:
     try:
         if inside.identity == our_namespace():
             return False
-        with entered(inside.fd):
+        with entered(inside.fd), Claim(inside):
             nftables = _nftables()
             try:
                 found = _listed(nftables)

@@ -16,8 +16,9 @@ from resolver.names.changes import Change, Gone
 from resolver.names.model import Network, Sandbox
 from resolver.watch.attach import attacher as module
 from resolver.watch.attach.attacher import Attacher, Case
-from resolver.watch.attach.attachment import SPARE_TCP, SPARE_UDP, AlreadyAnswered, Attachment
+from resolver.watch.attach.attachment import SPARE_TCP, SPARE_UDP, Attachment
 from resolver.watch.attach.candidate import LABEL, read_candidate
+from resolver.watch.attach.claim import AlreadyAnswered, Claim
 from resolver.watch.attach.hatch import Hatch
 from resolver.watch.attach.namespace import CannotEnter, Inside
 from tests.sockets import until
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
 
 WEB, DB = "aa" * 32, "bb" * 32
 LIFE = 6.0
+
+
+class NoClaim(Claim):
+    """The namespaces here are none."""
+
+    def __init__(self) -> None:
+        self._identity = None
 
 
 class FakeAttachment(Attachment):
@@ -44,7 +52,7 @@ class FakeAttachment(Attachment):
     def open(cls, inside: Inside, notes: list[str]) -> FakeAttachment:
         kinds = (socket.SOCK_DGRAM, socket.SOCK_STREAM, socket.SOCK_DGRAM)
         udp, tcp, netlink = (socket.socket(socket.AF_INET, kind) for kind in kinds)
-        made = cls(7, inside, _servers(inside), (), [udp], [tcp], netlink, "127.0.0.11:4/5")
+        made = cls(7, inside, _servers(inside), (), [udp], [tcp], netlink, NoClaim(), "127.0.0.11:4/5")
         made.notes, made.gone, made.life, made.fault = notes, False, 0.0, None
         return made
 

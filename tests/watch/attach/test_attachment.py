@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from resolver.watch import nftables
 from resolver.watch.attach import rules
-from resolver.watch.attach.attachment import AlreadyAnswered, Attachment, clean, open_in
+from resolver.watch.attach.attachment import Attachment, clean, open_in
+from resolver.watch.attach.claim import NAME, AlreadyAnswered
 from resolver.watch.attach.namespace import CannotEnter, look_inside, our_namespace
 from tests.watch.attach.stack import IDENTITY, PATIENCE, Stack, given_back, open_descriptors, root, stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = root
 
@@ -306,6 +309,42 @@ def test_another_resolver_is_not_pushed_aside(container: Stack, attached: Attach
     assert container.run("nft", "list", "tables") == rules_before
     with asks(container, "127.0.0.11") as client:
         assert answers(attached.udp[0], client)
+
+
+def test_one_that_is_ending_is_waited_for(container: Stack) -> None:
+    """It has let go, but its rules and sockets are there yet: not ours to remove, and not the engine's."""
+    other = container.open(socket.AF_UNIX, socket.SOCK_DGRAM)
+    other.bind(NAME)
+    before = open_descriptors()
+    with pytest.raises(AlreadyAnswered):
+        open_in(container.pid, IDENTITY)
+    with pytest.raises(AlreadyAnswered):
+        clean(container.pid, IDENTITY)
+    assert given_back(before)
+    other.close()
+    attachment = open_in(container.pid, IDENTITY)
+    with pytest.raises(OSError, match="in use"), container.open(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.bind(NAME)
+    attachment.remove()
+    attachment.close()
+    with container.open(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.bind(NAME)
+
+
+def test_what_closes_sockets_stays_at_home(container: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread made inside a namespace would keep it alive."""
+    monkeypatch.setattr(nftables, "_closing", [])
+    monkeypatch.setattr(nftables, "CLOSING", "resolver-nft-2")
+    nftables.start_closing()
+    closed = threading.Event()
+    attachment = open_in(container.pid, IDENTITY)
+    attachment.remove()
+    attachment.close()
+    nftables.close_soon(closed.set)
+    assert closed.wait(PATIENCE)
+    (thread,) = (t for t in threading.enumerate() if t.name == nftables.CLOSING)
+    state = Path(f"/proc/self/task/{thread.native_id}/ns/net").stat()
+    assert (state.st_dev, state.st_ino) == our_namespace()
 
 
 def test_what_a_killed_one_left_is_removed_when_it_has_run_out(container: Stack) -> None:
