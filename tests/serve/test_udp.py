@@ -291,6 +291,7 @@ def test_a_full_socket_is_waited_for_once(wait: bool, monkeypatch: pytest.Monkey
     monkeypatch.setattr(mmsg, "_wait_writable", waits.append)
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with near, far:
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         outbox = mmsg.Outbox()
         for number in range(mmsg.SLOTS):
             outbox.add(b"%d" % number)
