@@ -144,6 +144,8 @@ class Hatch:
             self._attach(said, sockets)
         elif "spare" in said:
             self._put_by(said, sockets)
+        elif "moved" in said:
+            self._process.queries.attach(udp.asker_of(said["moved"]), said["moved"], said["engine"])
         else:
             self._detach(str(said["detached"]))
             self._process.tcp.forget(udp.asker_of(str(said["detached"])))

@@ -257,6 +257,16 @@ async def test_connections_of_one_container_do_not_count_for_another(
     await reader.read()
 
 
+async def test_the_engine_is_elsewhere_now(answering: Answering) -> None:
+    """Sockets and replies under way are the same."""
+    port, _ = await answering.attach(WEB.id)
+    before = answering.hatch.attached[WEB.id]
+    answering.send({"moved": WEB.id, "engine": "127.0.0.11:6/7"})
+    await until(lambda: answering.queries.view(udp.asker_of(WEB.id)).engine == f"127.0.0.11:6/7@{WEB.id}")
+    assert answering.hatch.attached[WEB.id] is before
+    assert await asked(port, "web") == ["10.1.0.2"]
+
+
 async def test_spare_sockets_are_taken_and_more_sent_for(answering: Answering) -> None:
     await answering.attach(WEB.id)
     spare = bound("127.0.0.1"), bound("127.0.0.1", STREAM)

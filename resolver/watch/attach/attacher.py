@@ -183,8 +183,11 @@ class Attacher:
                 await self._clean(case)
                 return
             try:
-                if case.attachment and not await self._run(_is_another, case.attachment, case.candidate):
-                    return
+                if case.attachment:
+                    engine = await self._run(_engine_there, case.attachment, case.candidate)
+                    if engine is not None:
+                        self._moved(case, case.attachment, engine)
+                        return
                 await self._let_go(case)
                 case.attachment = await self._run(open_in, case.candidate.pid, case.candidate.id)
             except CannotEnter as error:
@@ -199,6 +202,12 @@ class Attacher:
                 case.attachment.renew(self._life)
             servers = ",".join(case.attachment.nameservers)
             log.info("attached", extra={"container": name, "nameservers": servers})
+
+    def _moved(self, case: Case, attachment: Attachment, engine: str) -> None:
+        """Tell where the engine's own resolver is, if that is news; nothing that is under way is lost."""
+        if engine != attachment.engine and self._fall_back:
+            self._hatch(case.candidate.id).send({"moved": case.candidate.id, "engine": engine})
+        attachment.engine = engine
 
     async def _let_go(self, case: Case) -> None:
         """Take no more; close when replies under way have left. The container's own resolver answers from the
@@ -370,11 +379,14 @@ class Attacher:
         self._threads.close()
 
 
-def _is_another(attachment: Attachment, candidate: Candidate) -> bool:
-    """Whether the container's namespace or its nameservers are others than those we answer in."""
+def _engine_there(attachment: Attachment, candidate: Candidate) -> str | None:
+    """Where the engine's own resolver is now; None where the container's namespace or its nameservers are
+    others than those we answer in."""
     inside = look_inside(candidate.pid, candidate.id)
     try:
-        return inside.identity != attachment.inside.identity or not attachment.serves(inside)
+        if inside.identity != attachment.inside.identity or not attachment.serves(inside):
+            return None
+        return attachment.engine_in(inside)
     finally:
         inside.close()
 

@@ -59,8 +59,12 @@ class Attachment:
     """When we last said that we are there, in seconds since the epoch; 0 for never."""
 
     def serves(self, inside: Inside) -> bool:
-        """Whether the nameservers there are still those we answer for, the engine's own resolver included."""
-        return (_servers(inside), _engine(inside)) == (self.nameservers, self.engine)
+        """Whether the nameservers there are still those we answer for."""
+        return _servers(inside) == self.nameservers
+
+    def engine_in(self, inside: Inside) -> str:
+        """Where the engine's own resolver is now; after a restart of the engine it has other ports."""
+        return _engine(inside)
 
     def renew(self, life: float) -> bool:
         """Receive for ``life`` seconds from now; False when our table is not there any more."""

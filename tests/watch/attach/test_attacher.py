@@ -59,6 +59,9 @@ class FakeAttachment(Attachment):
     def serves(self, inside: Inside) -> bool:
         return _servers(inside) == self.nameservers
 
+    def engine_in(self, inside: Inside) -> str:
+        return inside.udp
+
     def renew(self, life: float) -> bool:
         self.notes.append("renewed" if not self.gone else "not renewed")
         self.life = life
@@ -94,7 +97,7 @@ class World:
     """The namespaces of this host, as ``attacher`` opens them."""
 
     def __init__(self) -> None:
-        self.namespace, self.resolv_conf = 1, "127.0.0.11"
+        self.namespace, self.resolv_conf, self.engine = 1, "127.0.0.11", "127.0.0.11:4/5"
         self.notes: list[str] = []
         self.opened: list[FakeAttachment] = []
         self.cleaned: list[int] = []
@@ -106,7 +109,7 @@ class World:
 
     def look_inside(self, pid: int, container: str) -> Inside:
         del pid, container
-        return Inside(-1, (4, self.namespace), self.resolv_conf, "", "")
+        return Inside(-1, (4, self.namespace), self.resolv_conf, self.engine, "")
 
     def open_in(self, pid: int, container: str) -> FakeAttachment:
         self.gate.wait(20)
@@ -277,6 +280,19 @@ async def test_another_namespace_is_noticed_without_word_of_the_end(host: Host) 
     await until(lambda: not host.attacher._tasks)
     assert host.notes == ["closed"]
     assert host.told[0].words() == ["attached", "attached"]
+
+
+async def test_an_engine_that_was_restarted_has_other_ports(host: Host) -> None:
+    """It is told of, and nothing is opened anew."""
+    await host.seen()
+    host.world.engine = "127.0.0.11:6/7"
+    for _ in range(2):
+        await host.seen()
+    assert len(host.world.opened) == 1
+    assert host.told[0].said[1:] == [{"moved": WEB, "engine": "127.0.0.11:6/7"}]
+    host.attacher.opened(host.told[0])
+    await until(lambda: len(host.told[0].said) == 3)
+    assert host.told[0].said[2]["engine"] == "127.0.0.11:6/7"
 
 
 async def test_other_nameservers_are_noticed(host: Host) -> None:

@@ -290,7 +290,8 @@ def test_the_engines_own_resolver_is_found_beside_us(container: Stack) -> None:
         attachment = open_in(container.pid, IDENTITY)
         assert attachment.engine == f"127.0.0.11:{udp.getsockname()[1]}/{tcp.getsockname()[1]}"
         inside = look_inside(container.pid, IDENTITY)
-        assert attachment.serves(inside), "our own sockets are not taken for the engine's"
+        assert attachment.serves(inside)
+        assert attachment.engine_in(inside) == attachment.engine, "our own sockets are not taken for it"
         inside.close()
         container.say("127.0.0.11", "192.0.2.1")
         inside = look_inside(container.pid, IDENTITY)
