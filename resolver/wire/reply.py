@@ -7,8 +7,8 @@ off the end. For that the offsets suffice, and those are all that ``read_reply``
 Names are checked although they are not decoded: a reply whose compression pointers loop, point forward or
 lead into the header would be trouble for whoever gets it. No label of the packet is looked at more than
 twice, however many pointers lead to it, so the work is bounded by the packet's length. A pointer may lead
-into a record's fixed fields or RDATA; a name that takes octets of a TTL would change with it, so such a reply
-is passed on and never kept.
+into a record's fixed fields or RDATA; a name that takes octets of a TTL, or of OPT, would change with it, so
+such a reply is passed on and never kept.
 """
 
 from __future__ import annotations
@@ -225,7 +225,7 @@ def _read_records(
     rcode = flags & 0xF | extended
     negative = rcode == RCODE_NXDOMAIN or (rcode == RCODE_NOERROR and not answered)
     lasting = ttls and rcode in _ORDINARY and not flags & FLAG_TC
-    if known and lasting and _lies_in_a_ttl(packet, known, ttls):
+    if known and lasting and _would_change(packet, known, ttls, opt):
         lasting = False
     lifetime = max(0, min(least, soa_least) if negative else least) if lasting else 0
     return ReplyShape(packet[:offset], end, rcode, tuple(ttls), lifetime, negative, opt)
@@ -268,12 +268,14 @@ def _check_name(packet: bytes, offset: int, known: dict[int, int]) -> int:
     return end
 
 
-def _lies_in_a_ttl(packet: bytes, known: Iterable[int], ttls: Sequence[int]) -> bool:
-    """Whether a name that a pointer leads to takes octets of a TTL for its own: counted down, it would be
-    another name."""
+def _would_change(packet: bytes, known: Iterable[int], ttls: Sequence[int], opt: int) -> bool:
+    """Whether a name that a pointer leads to takes octets of a TTL or of OPT for its own: when that is counted
+    down or taken away, it would be another name."""
     for place in known:
         step = packet[place]
         last = place + (1 if step >= 0xC0 else step + 1 if step else 0)
+        if opt and last >= opt:
+            return True
         nearest = bisect_right(ttls, last) - 1
         if nearest >= 0 and ttls[nearest] + 3 >= place:
             return True

@@ -69,7 +69,7 @@ def reply(packet: bytes) -> None:
     older = aged(shape.packet, shape.ttls, 7)
     changed = {at for at, (old, new) in enumerate(zip(shape.packet, older, strict=True)) if old != new}
     assert changed <= {offset + octet for offset in shape.ttls for octet in range(4)}
-    bare = without_opt(shape)
+    bare = without_opt(shape) if shape.lifetime else None  # as the cache does: others are not kept
     assert bare is None or read_reply(bare.packet) is not None
 
 

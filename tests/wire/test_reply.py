@@ -220,6 +220,27 @@ def test_the_same_in_rdata_and_through_another_pointer() -> None:
     ).lifetime
 
 
+@pytest.mark.parametrize(
+    ("preference", "kept"),
+    [
+        (0, True),  # the root, before OPT
+        (2, False),  # a label of the pointer itself; OPT's owner is the root
+        (3, False),  # a label that ends in OPT
+    ],
+)
+def test_a_name_that_would_change_without_opt_is_not_kept(preference: int, kept: bool) -> None:
+    """MX's name leads back to its preference."""
+    there = FIRST + len(ADDRESS) + 12
+    exchange = record(bytes([0, preference]) + pointing(there + 1), 15)
+    packet = header(2, additionals=1) + QUESTION + ADDRESS + exchange + opt()
+    shape = must_read(packet)
+    assert shape.packet == packet
+    assert bool(shape.lifetime) is kept
+    bare = without_opt(shape)
+    assert bare is not None
+    assert (read_reply(bare.packet) is not None) is kept
+
+
 # Against a second library
 
 
