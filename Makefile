@@ -66,10 +66,13 @@ bench: setup  ## measure (QUICK=1: a minute)
 fuzz: setup  ## packets, replies and changes at random, guided by coverage (MINUTES=10)
 	@$(BIN)/pip install -qq --disable-pip-version-check --target .cache/fuzz/atheris atheris \
 	  || echo "atheris cannot be installed here: hypothesis alone, without guidance by coverage"
-	@for target in query reply change; do [ ! -d .cache/fuzz/atheris/atheris ] || \
+	@end=$$(($$(date +%s) + $(MINUTES) * 60)); \
+	for target in query reply change; do [ ! -d .cache/fuzz/atheris/atheris ] || \
 	  PYTHONPATH=.cache/fuzz/atheris $(BIN)/python -m tests.fuzz $$target .cache/fuzz/$$target \
-	  -max_total_time=$$(($(MINUTES) * 15)) -max_len=2048 -timeout=5 -artifact_prefix=.cache/fuzz/; done
-	HYPOTHESIS_PROFILE=fuzz MINUTES=$(MINUTES) $(BIN)/pytest tests/fuzz tests/wire tests/names --timeout=0
+	  -max_total_time=$$(($(MINUTES) * 15)) -max_len=2048 -timeout=5 -artifact_prefix=.cache/fuzz/; done; \
+	until [ "$${seed:-}" ] && [ $$(date +%s) -ge $$end ]; do seed=$$RANDOM$$RANDOM; echo "hypothesis, seed $$seed"; \
+	  HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -q -m hypothesis --hypothesis-seed=$$seed --timeout=0 \
+	  tests/fuzz tests/wire tests/names; done
 
 .PHONY: soak
 soak: setup  ## judge every answer while the engine is driven (MINUTES=10 SEED=… AGAINST=docker)
