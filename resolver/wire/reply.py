@@ -222,6 +222,8 @@ def _read_records(
             soa_least = _long(packet, offset - 4)[0]
     if offset > len(packet):
         raise Malformed("record cut off")
+    if offset < len(packet):  # without what follows, for a name may run on into that
+        return _read_records(packet[:offset], flags, end, answers, main, additionals)
     rcode = flags & 0xF | extended
     negative = rcode == RCODE_NXDOMAIN or (rcode == RCODE_NOERROR and not answered)
     lasting = ttls and rcode in _ORDINARY and not flags & FLAG_TC
@@ -269,8 +271,8 @@ def _check_name(packet: bytes, offset: int, known: dict[int, int]) -> int:
 
 
 def _would_change(packet: bytes, known: Iterable[int], ttls: Sequence[int], opt: int) -> bool:
-    """Whether a name that a pointer leads to takes octets of a TTL or of OPT for its own: when that is counted
-    down or taken away, it would be another name."""
+    """Whether a name that a pointer leads to takes octets of a TTL or of OPT for its own: when the TTL is
+    counted down, or OPT left out, it would be another name."""
     for place in known:
         step = packet[place]
         last = place + (1 if step >= 0xC0 else step + 1 if step else 0)

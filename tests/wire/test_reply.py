@@ -241,6 +241,13 @@ def test_a_name_that_would_change_without_opt_is_not_kept(preference: int, kept:
     assert (read_reply(bare.packet) is not None) is kept
 
 
+def test_a_name_that_runs_on_behind_the_last_record_is_malformed() -> None:
+    """What follows the records is not passed on."""
+    exchange = record(b"\0\2" + pointing(FIRST + 13), 15)
+    assert read_reply(header(1) + QUESTION + exchange + opt()) is None
+    assert must_read(header(1) + QUESTION + ADDRESS + opt()).packet == header(1) + QUESTION + ADDRESS
+
+
 # Against a second library
 
 
