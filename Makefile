@@ -24,6 +24,7 @@ INSTALLED := $(DESTDIR)$(HOME_OF)
 N ?= 2000
 MINUTES ?= 10
 KEEP ?=
+STRICT ?=
 QUICK ?=
 
 .PHONY: help
@@ -75,8 +76,9 @@ fuzz: setup  ## packets, replies and changes at random, guided by coverage (MINU
 	  tests/fuzz tests/wire tests/names; done
 
 .PHONY: soak
-soak: setup  ## judge every answer while the engine is driven (MINUTES=10 SEED=… AGAINST=docker)
-	$(BIN)/pytest tests/history --minutes=$(MINUTES) $(if $(SEED),--history-seed=$(SEED)) $(if $(AGAINST),--against=$(AGAINST))
+soak: setup  ## judge every answer while the engine is driven (MINUTES=10 SEED=… AGAINST=docker STRICT=1)
+	$(BIN)/pytest tests/history --minutes=$(MINUTES) $(if $(SEED),--history-seed=$(SEED)) \
+	  $(if $(AGAINST),--against=$(AGAINST)) $(if $(STRICT),--targets-decide)
 
 .PHONY: audit
 audit: setup  ## look the locked dependencies up in the public list of known faults

@@ -20,6 +20,8 @@ GOAL: Final = 0.020
 """Seconds after the engine's call returned, for 99 of 100."""
 PROMISED: Final = 0.100
 """Seconds after which nobody may be told of what was before."""
+PACE: Final = (5.0, 20.0)
+"""Calls of the engine a second, between which the history is to be."""
 _SHOWN: Final = 3
 _AROUND: Final = 2.0
 """Seconds before a wrong answer in which what happened is told."""
@@ -46,6 +48,18 @@ class Told:
         return "\n".join(lines)
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A figure that is aimed at, and that a busy machine may spoil."""
+
+    what: str
+    measured: str
+    met: bool
+
+    def __str__(self) -> str:
+        return f"{'met' if self.met else 'missed'}: {self.what}: {self.measured}"
+
+
 @dataclass(slots=True)
 class Judgement:
     """What came out."""
@@ -63,6 +77,8 @@ class Judgement:
     """How late each answer was that was asked for within the bound after a change of what it is about."""
     settled: dict[tuple[float, str, str], float] = field(default_factory=dict)
     """For each such change, how long after its return the state before it was told last."""
+    behind: int = 0
+    """True answers that were late by more than is promised, the engine's own delay not counted."""
 
     latest: list[tuple[float, Told]] = field(default_factory=list)
     """The true answers that were furthest behind, the worst first."""
@@ -75,13 +91,32 @@ class Judgement:
     def silent(self) -> int:
         return sum(wrong.asked.replied == NEVER for wrong in self.wrong)
 
+    @property
+    def pace(self) -> float:
+        """Calls of the engine a second."""
+        return self.history.calls / max(self.history.seconds, 1)
+
+    def targets(self) -> tuple[Target, ...]:
+        """What is aimed at beside the truth."""
+        promised, goal = f"{PROMISED * 1000:.0f} ms", f"{GOAL * 1000:.0f} ms"
+        answers, changes = _at(self.exposed, 99), _at(list(self.settled.values()), 99)
+        least, most = PACE
+        return (
+            Target(f"no answer late by more than {promised}", f"{self.behind}", not self.behind),
+            Target(f"p99 ≤ {goal}, by answers", f"{answers * 1000:.1f} ms", answers <= GOAL),
+            Target(f"p99 ≤ {goal}, by changes", f"{changes * 1000:.1f} ms", changes <= GOAL),
+            Target(
+                f"{least:g} to {most:g} operations a second", f"{self.pace:.1f}", least <= self.pace <= most
+            ),
+        )
+
     def lines(self) -> Iterator[str]:
         """The report."""
         history = self.history
         calls = Counter(change.call.partition(" ")[0] for change in history.changes)
         yield (
             f"{history.calls} calls of the engine in {history.seconds:.0f} s "
-            f"({history.calls / max(history.seconds, 1):.1f} a second), {len(history.surprises)} refused"
+            f"({self.pace:.1f} a second), {len(history.surprises)} refused"
         )
         yield "endpoints changed by " + ", ".join(f"{word} {n}" for word, n in calls.most_common())
         yield (
@@ -92,6 +127,7 @@ class Judgement:
         )
         yield f"late, by answers asked just after a change: {_distribution(self.exposed)}"
         yield f"late, by changes: {_distribution(list(self.settled.values()))}"
+        yield from map(str, self.targets())
         for wrong in self.wrong[:_SHOWN]:
             yield f"wrong: {wrong}"
         for behind, told in self.latest:
@@ -102,6 +138,7 @@ def judge(history: History, bound: float) -> Judgement:
     """Hold every answer against the truth; ``bound``: seconds it may be behind."""
     truth = Truth(history.changes, history.order)
     visible = Truth(tuple(while_busy(history.changes, bound)), history.order)
+    soon = Truth(tuple(while_busy(history.changes, PROMISED)), history.order)
     found = Judgement(history)
     at_home = Truth(history.changes, history.order, newcomers=False)
     late: list[tuple[float, Asked]] = []
@@ -121,6 +158,7 @@ def judge(history: History, bound: float) -> Judgement:
             found.newcomers += 1
         elif recent:
             found.exposed.append(behind)
+            found.behind += behind > PROMISED and not soon.allows(asked, PROMISED)
             late.append((behind, asked))
             for change in recent:
                 key = change.began, change.container, change.network
@@ -165,13 +203,16 @@ def _distribution(late: Sequence[float]) -> str:
     if not late:
         return "none"
     ordered = sorted(late)
-    marks = ", ".join(
-        f"p{mark:g} {ordered[min(len(ordered) - 1, int(len(ordered) * mark / 100))] * 1000:.1f}"
-        for mark in (50, 90, 99, 99.9)
-    )
+    marks = ", ".join(f"p{mark:g} {_at(ordered, mark) * 1000:.1f}" for mark in (50, 90, 99, 99.9))
     over = sum(one > PROMISED for one in ordered)
     goal = sum(one <= GOAL for one in ordered) / len(ordered)
     return (
         f"{len(ordered)}; ms: {marks}, most {ordered[-1] * 1000:.1f}; "
         f"{goal:.2%} within {GOAL * 1000:.0f} ms, {over} beyond {PROMISED * 1000:.0f} ms"
     )
+
+
+def _at(late: Sequence[float], mark: float) -> float:
+    """The lateness that so many of 100 do not exceed; 0 of none."""
+    ordered = sorted(late)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * mark / 100))] if ordered else 0.0

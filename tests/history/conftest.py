@@ -13,7 +13,7 @@ from tests.history.playing import Course
 if TYPE_CHECKING:
     from tests.history.checker import Judgement
 
-SHORT = 20.0
+SHORT = 60.0
 """Seconds of the history in ``make test``."""
 _REPORTS = pytest.StashKey[list[tuple[str, list[str]]]]()
 
@@ -24,7 +24,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--history-seed", type=int, default=None, help="of what happens to the engine")
     group.addoption("--against", choices=("resolver", "docker"), default="resolver", help="whom to judge")
     group.addoption("--search-order", choices=("connection", "engine"), default="connection")
-    group.addoption("--bound", type=float, default=1000.0, help="milliseconds an answer may be behind")
+    group.addoption("--bound", type=float, default=1000.0, help="milliseconds; further behind is wrong")
+    group.addoption("--targets-decide", action="store_true", help="a target that is missed fails, too")
 
 
 def pytest_configure(config: pytest.Config) -> None:

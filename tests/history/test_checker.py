@@ -117,6 +117,26 @@ def test_lateness_is_measured() -> None:
     assert list(judgement.settled.values()) == pytest.approx([0.03], abs=1e-5)
 
 
+def test_targets_are_met_or_missed() -> None:
+    in_time = judged(STARTED, asked(2.01, "es", rcode="NXDOMAIN"), bound=1.0)
+    late = judged(STARTED, asked(2.15, "es", rcode="NXDOMAIN"), bound=1.0)
+    assert [target.met for target in in_time.targets()] == [True, True, True, False]
+    assert [target.met for target in late.targets()] == [False, False, False, False]
+    assert not late.wrong
+    assert str(late.targets()[1]) == "missed: p99 ≤ 20 ms, by answers: 150.0 ms"
+
+
+def test_what_the_engine_let_nobody_see_is_not_behind() -> None:
+    again = change(2.05, 3, "1", "b", Endpoint(("es", "db"), "10.0.1.2"))
+    assert judged(STARTED, nxdomain(2.5), bound=1.0).behind == 1
+    assert judged(STARTED, again, nxdomain(2.5), bound=1.0).behind == 0
+
+
+def test_the_pace_is_between_two() -> None:
+    met = [judge(History((), (), calls=calls, seconds=10), BOUND).targets()[3].met for calls in (49, 50, 200)]
+    assert met == [False, True, True]
+
+
 def test_beyond_the_bound_is_wrong() -> None:
     assert judged(STARTED, nxdomain(2.11)).wrong
     assert not judged(STARTED, nxdomain(2.11), bound=0.2).wrong
