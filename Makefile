@@ -15,6 +15,8 @@ PIP_INSTALL := $(BIN)/pip install -qq --disable-pip-version-check
 LOCK := .cache/lock/bin/uv pip compile --quiet --upgrade --universal --python-version=3.11 --generate-hashes \
   --custom-compile-command="make lock"
 
+LOCKS := requirements.lock requirements-dev.lock requirements-build.lock
+
 PREFIX ?= /usr/local
 DESTDIR ?=
 UNITS ?= $(PREFIX)/lib/systemd/system
@@ -81,10 +83,10 @@ soak: setup  ## judge every answer while the engine is driven (MINUTES=10 SEED=â
 	  $(if $(AGAINST),--against=$(AGAINST)) $(if $(STRICT),--targets-decide)
 
 .PHONY: audit
-audit: setup  ## look the locked dependencies up in the public list of known faults
+audit: setup  ## look all that is locked up in the public list of known faults
 	@$(PYTHON) -m venv .cache/audit
 	@.cache/audit/bin/pip install -qq --disable-pip-version-check pip-audit
-	@.cache/audit/bin/pip-audit --strict --require-hashes --disable-pip --timeout 10 -r requirements.lock \
+	@.cache/audit/bin/pip-audit --strict --require-hashes --disable-pip --timeout 10 $(addprefix -r ,$(LOCKS)) \
 	  2>.cache/audit/said || { grep -q "known vulnerabilit" .cache/audit/said && cat .cache/audit/said >&2 \
 	  || echo "audit: nothing could be looked up here: $$(tail -n 1 .cache/audit/said)" >&2; exit 1; }
 
