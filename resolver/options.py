@@ -83,7 +83,9 @@ class SettingOption(click.Option):
         """The two columns of ``--help``."""
         flags = self.setting.flag + (f" {self.setting.metavar}" if self.setting.metavar else "")
         default = f"  [default: {self.setting.shown_default}]" if self.setting.shown_default else ""
-        return flags, self.setting.help + ("" if self.setting.switch else default)
+        if self.setting.switch:
+            default = f"  [on by default; off: --no-{self.setting.key}]" if self.setting.default else ""
+        return flags, self.setting.help + default
 
 
 class SettingsCommand(click.Command):

@@ -91,7 +91,7 @@ class Settings:
         default=6,
         metadata=about(
             "Attaching",
-            "Seconds after our end, however it comes, until a container's own nameserver is back.",
+            "Seconds until a container's own nameserver is back after we were killed. Stopped, it is at once.",
             read_release,
             "3 to 3600 seconds",
             metavar="SECONDS",
@@ -102,7 +102,7 @@ class Settings:
         default=True,
         metadata=about(
             "Attaching",
-            "Ask the engine's own resolver in the container for what only it may know. On by default.",
+            "Ask the engine's own resolver in the container for what only it may know.",
             read_switch,
             SWITCH,
         ),

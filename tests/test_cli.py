@@ -142,6 +142,10 @@ def test_help_of_serve_fits_and_names_every_setting() -> None:
     assert status == 0
     assert max(map(len, out.splitlines())) <= 110
     assert all(f"\n  {setting.flag}" in out for setting in SETTINGS)
+    on = [setting for setting in SETTINGS if setting.switch and setting.default]
+    assert on
+    unwrapped = "".join(out.split())
+    assert all(f"off:--no-{setting.key}]" in unwrapped for setting in on)
 
 
 def test_serve_hands_over_settings_and_reload(monkeypatch: pytest.MonkeyPatch) -> None:
