@@ -91,7 +91,7 @@ class Settings:
         default=6,
         metadata=about(
             "Attaching",
-            "Seconds until a container's own nameserver is back after we were killed. Stopped, it is at once.",
+            "Seconds after we were killed until a container's own nameserver is back; at once when stopped.",
             read_release,
             "3 to 3600 seconds",
             metavar="SECONDS",
