@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 import socket
 import struct
+import subprocess
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
+from lab import packages
 from lab.served import Served
 from tests.engine.asking import dig
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import TracebackType
 
     from lab.topology import Lab
@@ -103,3 +105,29 @@ def test_the_engine_gets_only_what_we_need(lab: Lab, tmp_path: Path) -> None:
     assert proxy.refused == []
     assert any("/events" in line for line in proxy.passed)
     assert all(line.startswith("GET ") for line in proxy.passed)
+
+
+def test_the_answering_process_has_no_connection_to_the_engine(lab: Lab) -> None:
+    """While the watching process beside it has one, which is how we know that we would see it."""
+    packages.ensure({"ss": "iproute2"})
+    place = lab.url.removeprefix("unix://")
+    with Served(f"--listen={AT}", f"--engine={lab.url}", "--attach=none") as served:
+        watching, answering = _descriptors(served.pid), _descriptors(served.child)
+        connected = _connected(place)
+    assert {f"socket:[{inode}]" for inode in connected} & watching
+    assert not {f"socket:[{inode}]" for inode in connected} & answering
+    assert not any(place in each for each in answering)
+
+
+def _descriptors(pid: int) -> set[str]:
+    links = set()
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            links.add(str(each.readlink()))
+    return links
+
+
+def _connected(place: str) -> set[str]:
+    """Inodes of the sockets at the other ends of those the engine accepted."""
+    listed = subprocess.run(["ss", "-xH"], capture_output=True, text=True, check=True).stdout
+    return {peer for *_, path, _, _, peer in map(str.split, listed.splitlines()) if path == place}

@@ -142,6 +142,24 @@ def test_no_file_can_be_opened_from_inside() -> None:
     assert {listening, abstract} <= {refused, can}, "they are newer than the rest"
 
 
+NOT_DUMPABLE = """
+import ctypes, os
+from resolver.serve import privileges
+PR_GET_DUMPABLE, PR_SET_DUMPABLE = 3, 4
+prctl = ctypes.CDLL(None).prctl
+before = prctl(PR_GET_DUMPABLE, 0, 0, 0, 0)
+privileges.drop(None, None)
+print(before, prctl(PR_GET_DUMPABLE, 0, 0, 0, 0))
+"""
+
+
+def test_its_memory_is_nobodys_to_read() -> None:
+    """Not dumpable: no core, and no process of the same user may attach to it or take its descriptors. Where
+    root is given away the kernel sees to that; where there was none to give, only we do."""
+    done = subprocess.run([_python(), "-c", NOT_DUMPABLE], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["1", "0"], done.stderr
+
+
 def test_the_answering_process_gave_files_up(tmp_path: Path) -> None:
     with running(tmp_path, "--log-level=debug") as resolver:
         resolver.served.await_log("no file can be opened any more" if _landlock() else "no Landlock here")
