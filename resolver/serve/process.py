@@ -226,6 +226,7 @@ class Process:
             await asyncio.sleep(0)
         if not self._handed_over:
             self.queries.waiting.end()
+            self.tcp.finish()
         deadline = self._loop.time() + (LONG_GRACE if self._handed_over else GRACE)
         while self._busy() and self._loop.time() < deadline:  # noqa: ASYNC110 — no event is set per reply
             await asyncio.sleep(0.01)
@@ -242,9 +243,7 @@ class Process:
     def _busy(self) -> bool:
         """Whether somebody waits for us; when others read our sockets, connections may ask on until they
         end."""
-        if self.upstreams.in_flight:
-            return True
-        return self._handed_over and bool(len(self.queries.waiting) or self.tcp.connections)
+        return bool(self.upstreams.in_flight or self.tcp.connections or len(self.queries.waiting))
 
 
 def main(argument: str) -> None:

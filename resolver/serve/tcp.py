@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -112,6 +113,11 @@ class Service:
             for sock in server.sockets:
                 self._loop.remove_reader(sock.fileno())
 
+    def finish(self) -> None:
+        """What has been sent until now is the last that is answered; then a connection ends."""
+        for connection in list(self.connections):
+            connection.finish()
+
     def close(self) -> None:
         """End every connection."""
         for server in self._servers:
@@ -167,6 +173,13 @@ class Connection(asyncio.Protocol):
     def overdue(self, now: float) -> bool:
         """Whether it was silent, or left its replies unread, for too long."""
         return now > self._deadline and not self._waiting
+
+    def finish(self) -> None:
+        """Go on as if the client had ended the stream here: what the kernel holds is still read before the
+        end."""
+        if self._transport is not None:
+            with suppress(OSError):  # the client is gone
+                self._transport.get_extra_info("socket").shutdown(socket.SHUT_RD)
 
     def drop(self) -> None:
         """End the connection now."""

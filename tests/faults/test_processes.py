@@ -20,8 +20,10 @@ from tests.faults.running import (
     Running,
     ask_tcp,
     ask_udp,
+    framed,
     free_port,
     question,
+    read_framed,
     running,
     table,
 )
@@ -104,6 +106,35 @@ def test_told_to_end_under_load(resolver: Running) -> None:
             while True:
                 replies.add(sock.recv(512)[:2])
     assert len(replies) == count
+
+
+def test_told_to_end_under_load_over_tcp(resolver: Running) -> None:
+    """The same for connections: one that was open, one that nobody has accepted yet; then they are closed."""
+    count = 1_000
+    asked = b"".join(framed(question(ident=number)) for number in range(count))
+    with socket.create_connection(resolver.at, timeout=10.0) as old:
+        old.sendall(framed(question()))
+        assert read_framed(old).endswith(ADDRESS)
+        os.kill(resolver.served.child, signal.SIGSTOP)
+        with socket.create_connection(resolver.at, timeout=10.0) as new:
+            for sock in (old, new):
+                sock.sendall(asked)
+            resolver.served.tell(signal.SIGTERM)
+            time.sleep(0.1)
+            os.kill(resolver.served.child, signal.SIGCONT)
+            assert [len(idents(sock)) for sock in (old, new)] == [count, count]
+    assert resolver.served.await_end() == 0
+
+
+def idents(sock: socket.socket) -> set[bytes]:
+    """Of all the replies that come before the connection is closed."""
+    replies, received = set(), b""
+    while more := sock.recv(65_535):
+        received += more
+        while len(received) >= 2 and len(received) >= (end := 2 + int.from_bytes(received[:2], "big")):
+            replies.add(received[2:4])
+            received = received[end:]
+    return replies
 
 
 # Where nothing can be written

@@ -144,6 +144,29 @@ async def test_a_client_that_has_asked_all_gets_its_answers() -> None:
         assert not service.connections
 
 
+async def test_when_we_end_what_was_sent_is_answered_and_then_it_is_closed() -> None:
+    """Read already or not; who is silent, or in the middle of a question, is waited for no longer."""
+    later = Later()
+    async with serving(later.ask) as (service, port), connected(port) as (reader, writer):
+        writer.write(asked(1))
+        await later.has(1)
+        async with connected(port) as (idle, half):
+            half.write(asked(3)[:9])
+            async with asyncio.timeout(20):
+                while len(service.connections) < 2:  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
+            writer.write(asked(2))
+            service.finish()
+            assert await is_closed(idle) == b""
+        await later.has(2)
+        for packet, client in later.questions:
+            client.send(packet)
+        assert ids([await read_framed(reader) for _ in range(2)]) == [1, 2]
+        assert await is_closed(reader) == b""
+        await asyncio.sleep(0)
+        assert not service.connections
+
+
 async def test_what_is_no_question_gets_no_reply_and_holds_nothing_up() -> None:
     async with answering_tcp(House(DEV, ES)) as (_, port), connected(port) as (reader, writer):
         response = bytearray(question("es", "A").to_wire())
