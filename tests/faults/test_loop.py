@@ -46,7 +46,7 @@ def test_two_that_forward_to_each_other(tmp_path: Path) -> None:
             ask_udp((HOST, one), question(f"n{number}.example"), 0.02)
         began = time.monotonic()
         assert ask_udp((HOST, one), question("last.example"), 10.0)[3] & 15 == SERVFAIL
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < 5
         assert ask_udp((HOST, one), question()).endswith(ADDRESS)
         time.sleep(0.5)
         sent = sum(sent_upstream(served) for served in pair)

@@ -19,7 +19,7 @@ from resolver.serve import mmsg
 from resolver.serve.upstream import udp
 from resolver.serve.upstream.flight import Limits
 from resolver.serve.upstream.server import FAILURES_TO_DOWN, addresses_of
-from resolver.serve.upstream.upstreams import DEADLINE, Upstreams
+from resolver.serve.upstream.upstreams import CUT_OFF, DEADLINE, Upstreams
 from tests.serve.fake_upstream import (
     Asker,
     Behaviour,
@@ -238,6 +238,50 @@ async def test_no_way_to_the_server_is_tried_once_more_and_then_held_against_it(
     await until(lambda: got)
     assert got == [None]
     assert len(server.asked) == 2
+
+
+class Inside:
+    """Sockets of a container's namespace, ours here, that have no way to any server while its networks are
+    being changed."""
+
+    def __init__(self) -> None:
+        self.cut_off = True
+        self.tried = 0
+
+    def __call__(self, container: str, kind: socket.SocketKind) -> socket.socket:
+        self.tried += 1
+        if self.cut_off:
+            raise OSError(errno.ENETUNREACH, "Network is unreachable")
+        return socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK)
+
+
+@pytest.mark.parametrize("cut_off", [0.1, CUT_OFF - 0.2])
+async def test_a_containers_server_is_waited_for_while_its_networks_change(
+    asker: Asker, serve: Serve, cut_off: float
+) -> None:
+    inside = asker.upstreams.routes.inside = Inside()
+    server = serve()
+    got = asker.start(f"{server.spec}@web")
+    await asker.let(cut_off)
+    assert not got
+    assert not server.asked
+    inside.cut_off = False
+    await asker.let(0.2)
+    await until(lambda: got)
+    assert got[0] is not None
+    assert len(server.asked) == 1
+
+
+async def test_a_containers_server_without_a_way_to_it_is_given_up(asker: Asker, serve: Serve) -> None:
+    """And one of our own network is not waited for at all."""
+    inside = asker.upstreams.routes.inside = Inside()
+    got = asker.start(f"{serve().spec}@web")
+    await asker.let(CUT_OFF - 0.1)
+    assert not got
+    assert 5 <= inside.tried <= 11
+    await asker.let(0.3)
+    assert got == [None]
+    assert asker.start("255.255.255.255:53") == [None]
 
 
 async def test_many_questions_survive_a_port_that_closes(asker: Asker, serve: Serve) -> None:
