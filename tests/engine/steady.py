@@ -44,6 +44,8 @@ class Steady:
     rate: float = 1000.0
     server: str = "127.0.0.11"
     asked: list[Asked] = field(default_factory=list)
+    took: float = 0.0
+    """Seconds it asked for."""
     _over: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
     _fresh: deque[socket.socket] = field(default_factory=deque)
@@ -57,9 +59,18 @@ class Steady:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
+        self.end()
         for thread in self._threads:
             thread.join()
+
+    def end(self) -> None:
+        """Ask no more, and do not wait for what is missing: so several can be ended at once."""
+        self._over.set()
+
+    @property
+    def reached(self) -> float:
+        """Questions a second that were asked: a busy machine does not always come to ``rate``."""
+        return len(self.asked) / self.took
 
     @property
     def lost(self) -> list[Asked]:
@@ -98,6 +109,8 @@ class Steady:
                     fresh.popleft()[1].close()
                 if pause > 0:
                     time.sleep(pause)
+            self.took = time.monotonic() - began
+            print(f"{self.reached:.0f} questions a second for {self.took:.1f} s")  # noqa: T201
             deadline = time.monotonic() + PATIENCE
             while waiting and time.monotonic() < deadline:
                 self._hear([*kept, *(s for _, s in fresh)], waiting)
