@@ -294,7 +294,7 @@ def test_what_only_the_engine_knows(street: Lab, upstream: Upstream) -> None:
 
 def test_the_first_act_of_a_container(lab: Lab, upstream: Upstream) -> None:
     """Each looks up itself and a peer at its own nameserver, whoever that is in that moment."""
-    count = 60
+    count = 200
     lab.network(_NET, subnet="10.255.8.0/24")
     lab.container("att-peer", network=_NET, ip="10.255.8.250")
 
