@@ -1,6 +1,7 @@
 """The engine, and a laboratory on it."""
 
 import contextlib
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from lab.engine import NoEngineError, engine
 from lab.packages import MissingPackagesError
 from lab.private import EngineStartError
 from lab.topology import Lab
+from tests.engine import left
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -28,6 +30,15 @@ def engine_url() -> Iterator[str]:
         except (NoEngineError, EngineStartError, MissingPackagesError) as reason:
             pytest.exit(str(reason), returncode=pytest.ExitCode.TESTS_FAILED)
         yield url
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left_behind(engine_url: str) -> Iterator[None]:
+    """After all tests, before the engine is stopped, there is no more on this machine than before them."""
+    before = left.Things.now()
+    yield
+    gc.collect()
+    assert left.await_nothing_added(before) == []
 
 
 @pytest.fixture
