@@ -1,7 +1,7 @@
 """The systemd unit, started as it says: its capabilities, its limits, its file systems, its word that it is
 ready.
 
-No systemd is needed: what the unit asks of it is asked of setpriv, prlimit and unshare.
+No systemd is needed: what the unit asks of it is asked of setpriv, prlimit, unshare and prctl(2).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,15 @@ PORT_53: Final = "127.0.0.78:53"
 OURS, DOCKERS = 7, 600
 """TTLs: who answered."""
 READ_ONLY: Final = 'mount -o remount,bind,ro / && exec "$@"'
+NO_NEW_CODE: Final = """
+import ctypes, errno, os, sys
+PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN = 65, 1
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) and ctypes.get_errno() != errno.EINVAL:
+    sys.exit(os.strerror(ctypes.get_errno()))
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+"""MemoryDenyWriteExecute= as systemd does it, since Linux 6.3; an older kernel does not know it."""
 NEEDED: Final = ("SYS_ADMIN", "SYS_PTRACE", "NET_ADMIN", "SETUID", "SETGID", "NET_BIND_SERVICE")
 
 pytestmark = [
@@ -64,8 +74,10 @@ class Unit:
         bounds = ",".join(["-all", *(f"+{c.lower()}" for c in kept if c not in without)])
         assert self.words("NoNewPrivileges") == ["yes"]
         assert self.words("ProtectSystem") == ["strict"]
+        assert self.words("MemoryDenyWriteExecute") == ["yes"]
         prefix = [
             *("unshare", "--mount", "sh", "-c", READ_ONLY, "sh"),
+            *(sys.executable, "-c", NO_NEW_CODE),
             *("prlimit", f"--nofile={self._descriptors()}"),
             *("setpriv", "--no-new-privs", "--inh-caps=-all", f"--bounding-set={bounds}"),
         ]
