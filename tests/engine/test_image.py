@@ -1,12 +1,19 @@
-"""The files people start with: our Dockerfile built, our compose file brought up, for real."""
+"""The files people start with: our Dockerfile built, our compose file brought up, for real; and what the
+README says to type."""
 
 import json
+import os
+import re
+import shlex
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
+from lab import packages
 from lab.compose import Compose
+from lab.runs import LABEL
 from lab.topology import Lab
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
@@ -128,3 +135,83 @@ def test_attaching_without_the_hosts_processes(lab: Lab) -> None:
         assert time.monotonic() < deadline, said
         time.sleep(0.2)
     assert _OURS not in (lab.dig("image-asker", "image-peer").edns or "")
+
+
+def _typed() -> list[list[str]]:
+    """Every ``docker run`` of the README that starts a resolver, word by word."""
+    text = (_CHECKOUT / "README.md").read_text().replace("\\\n", " ")
+    commands = [shlex.split(line) for line in re.findall(r"^\$ (docker run .*)$", text, re.MULTILINE)]
+    return [words for words in commands if "serve" in words]
+
+
+def _docker(lab: Lab, *words: str) -> str:
+    packages.ensure({"docker": "docker-cli"})
+    environment = {**os.environ, "DOCKER_HOST": lab.url}
+    done = subprocess.run(["docker", *words], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (words, done.stderr)
+    return done.stdout
+
+
+@pytest.fixture
+def here(lab: Lab) -> dict[str, str]:
+    """Two containers on a network; and what stands here for the words of the README."""
+    lab.network("image-net", subnet="10.255.9.0/24")
+    for name in ("image-peer", "image-asker"):
+        lab.container(name, network="image-net")
+    return {
+        "container:web": "container:image-asker",
+        "prod": "image-net",
+        "10.1.0.53": "10.255.9.53",
+        "all": "name=image-*",
+        "/var/run/docker.sock:/var/run/docker.sock:ro": (
+            f"{lab.url.removeprefix('unix://')}:/var/run/docker.sock:ro"
+        ),
+    }
+
+
+def _run(lab: Lab, here: dict[str, str], mark: str) -> str:
+    """Start the one command with this word as it is written; the id of its container.
+
+    Nothing is added but what tells the laboratory to remove it, and an address that nobody else listens at.
+    """
+    (typed,) = [words for words in _typed() if mark in words]
+    at = typed.index("serve")
+    assert typed[:3] == ["docker", "run", "-d"]
+    assert typed[at - 1] == "resolver", "the image"
+    words = [here.get(word, word) for word in typed]
+    words[at - 1] = lab.images.resolver()
+    if "--name" in words:
+        words[words.index("--name") + 1] = "image-resolver"
+    own = ["--label", f"{LABEL}={lab.run}"]
+    if "host" in words:
+        own += ["--env", f"RESOLVER_LISTEN={_ATTACH_LISTEN}"]
+    return _docker(lab, "run", *own, *words[2:]).strip()
+
+
+@pytest.mark.timeout(600)
+def test_attached_as_the_readme_says(lab: Lab, here: dict[str, str]) -> None:
+    _wait_healthy(lab, _run(lab, here, "--attach"))
+    _await_answerer(lab, ours=True)
+    shown = _docker(lab, "exec", "image-resolver", "resolver", "attached")
+    assert {line.split()[0] for line in shown.splitlines()[1:]} == {"image-peer", "image-asker"}
+
+
+@pytest.mark.timeout(600)
+def test_the_sidecar_of_the_readme(lab: Lab, here: dict[str, str]) -> None:
+    _wait_healthy(lab, _run(lab, here, "--take-over"))
+    _await_answerer(lab, ours=True)
+
+
+@pytest.mark.timeout(600)
+def test_the_server_of_a_network_of_the_readme(lab: Lab, here: dict[str, str]) -> None:
+    _run(lab, here, "--ip")
+    right = [lab.address("image-peer", "image-net")]
+    deadline = time.monotonic() + _READY_SECONDS
+    while (reply := lab.dig("image-asker", "image-peer", server="10.255.9.53")).values != right:
+        assert time.monotonic() < deadline, reply
+        time.sleep(0.2)
+
+
+def test_these_are_all_that_the_readme_has() -> None:
+    """A command that is added to the README needs a test."""
+    assert len(_typed()) == 3
