@@ -204,7 +204,7 @@ def test_the_sidecar_of_the_readme(lab: Lab, here: dict[str, str]) -> None:
 
 @pytest.mark.timeout(600)
 def test_the_server_of_a_network_of_the_readme(lab: Lab, here: dict[str, str]) -> None:
-    _run(lab, here, "--ip")
+    _wait_healthy(lab, _run(lab, here, "--ip"))
     right = [lab.address("image-peer", "image-net")]
     deadline = time.monotonic() + _READY_SECONDS
     while (reply := lab.dig("image-asker", "image-peer", server="10.255.9.53")).values != right:
