@@ -51,12 +51,10 @@ async def serve(attacher: Attacher, listen: Listen) -> None:
     async def called(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         callers.add(writer)
         try:
-            async with asyncio.timeout(PATIENCE):
-                said = await _answer(attacher, reader, writer)
-                writer.write(json.dumps(said).encode() + b"\n")
-                await writer.drain()
-        except (OSError, TimeoutError, ValueError):
-            log.debug("a command could not be answered", exc_info=True)
+            writer.write(json.dumps(await _reply(attacher, reader, writer)).encode() + b"\n")
+            await writer.drain()
+        except OSError:
+            log.debug("who asked did not wait for the reply", exc_info=True)
         finally:
             callers.discard(writer)
             writer.close()
@@ -86,6 +84,19 @@ async def _bound(listen: Listen) -> socket.socket:
         else:
             return sock
         await asyncio.sleep(AGAIN)
+
+
+async def _reply(
+    attacher: Attacher, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> dict[str, Any]:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await _answer(attacher, reader, writer)
+    except TimeoutError:
+        return {"error": f"not done within {PATIENCE:g} s; what was begun goes on"}
+    except (OSError, ValueError) as error:
+        log.debug("a command was not carried out", exc_info=True)  # anybody can send what nobody can read
+        return {"error": f"not done: {error}"}
 
 
 async def _answer(
