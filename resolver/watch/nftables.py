@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import fcntl
+import os
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +15,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+FD_SETSIZE: Final = 1024
+"""The library waits with select(2), which knows no descriptor from this number on: it ends the process."""
+_IN_A_CALL: Final = 16
+"""Descriptors that the library, and other threads meanwhile, may open."""
 _CAP_NET_ADMIN: Final = 12
 
 
@@ -46,6 +52,8 @@ class Nftables:
         if not has_net_admin():
             raise NetAdminMissing
         self._library = _load()
+        if _next_descriptor() > FD_SETSIZE - _IN_A_CALL:
+            raise NftablesError("too many descriptors are open for libnftables")
         self._context = self._library.nft_ctx_new(0)
         if not self._context:
             raise NftablesError("libnftables could not be started")
@@ -69,6 +77,23 @@ class Nftables:
         context, self._context = self._context, None
         if context:
             close_soon(lambda: self._library.nft_ctx_free(context))
+
+
+def lifted(fd: int) -> int:
+    """The same descriptor under a number of ``FD_SETSIZE`` or above, where it is in nobody's way; the old one
+    is closed. As it was, where the process may not have such numbers."""
+    try:
+        high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FD_SETSIZE)
+    except OSError:
+        return fd
+    os.close(fd)
+    return high
+
+
+def _next_descriptor() -> int:
+    fd = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    os.close(fd)
+    return fd
 
 
 def close_soon(close: Callable[[], object]) -> None:

@@ -19,7 +19,7 @@ from resolver.settings import Listen
 from resolver.watch.attach import rules
 from resolver.watch.attach.claim import AlreadyAnswered, Claim
 from resolver.watch.attach.namespace import CannotEnter, Inside, entered, look_inside, our_namespace
-from resolver.watch.nftables import Nftables, NftablesError, close_soon
+from resolver.watch.nftables import Nftables, NftablesError, close_soon, lifted
 from resolver.watch.sockets import CannotListen, bind
 from resolver.watch.upstreams import ENGINES_OWN, engines_resolver, nameservers
 
@@ -145,7 +145,14 @@ def open_in(pid: int, container: str) -> Attachment:
         engine = _engine(inside)
         ports = {port for r in redirects for port in (r.udp, r.tcp)}
         _answering.setdefault(inside.identity, set()).update(ports)
-        return Attachment(pid, inside, servers, tuple(redirects), udp, tcp, netlink, claim, engine)
+        udp, tcp = [list(map(_lifted, socks)) for socks in (udp, tcp)]
+        inside.fd = lifted(inside.fd)
+        return Attachment(pid, inside, servers, tuple(redirects), udp, tcp, _lifted(netlink), claim, engine)
+
+
+def _lifted(sock: socket.socket) -> socket.socket:
+    """It stays open for as long as the container runs, and there may be hundreds."""
+    return socket.socket(fileno=lifted(sock.detach()))
 
 
 def _engine(inside: Inside) -> str:

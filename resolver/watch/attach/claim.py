@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from resolver.watch.attach.namespace import CannotEnter
+from resolver.watch.nftables import lifted
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -87,4 +88,4 @@ def _named() -> socket.socket:
         if error.errno == errno.EADDRINUSE:
             raise AlreadyAnswered from None
         raise CannotEnter(f"no name can be had there: {error.strerror}") from None
-    return name
+    return socket.socket(fileno=lifted(name.detach()))

@@ -6,6 +6,7 @@ when it needs more.
 
     {"attached": ID, "engine": "127.0.0.11:41234/35555", "udp": 1, "tcp": 1, "spare_udp": 4, "spare_tcp": 1}
     {"spare": ID, "spare_udp": 1, "spare_tcp": 0}
+    {"moved": ID, "engine": "127.0.0.11:41235/35556"}
     {"detached": ID}
     {"wants": ID, "kind": "udp"}                                      from the answering process
 """
@@ -19,6 +20,8 @@ import socket
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
+
+from resolver.watch.nftables import lifted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -56,7 +59,7 @@ class Hatch:
         leaves, so the sockets must stay open until then: copies are kept."""
         if self._sock is None:
             return
-        copies = [sock.dup().detach() for sock in sockets]
+        copies = [lifted(sock.dup().detach()) for sock in sockets]
         self._backlog.append((json.dumps(message, separators=(",", ":")).encode(), copies))
         if not self._writing:
             self._write()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import threading
 import time
@@ -330,6 +331,38 @@ def test_one_that_is_ending_is_waited_for(container: Stack) -> None:
     attachment.close()
     with container.open(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
         other.bind(NAME)
+
+
+def test_what_stays_open_is_in_nobodys_way(container: Stack) -> None:
+    """Hundreds of containers; libnftables ends the process at the first descriptor of 1,024 or above."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    low = os.open("/", os.O_PATH)
+    try:
+        attachment = open_in(container.pid, IDENTITY)
+        socks = [*attachment.udp, *attachment.tcp, attachment.netlink]
+        assert min(sock.fileno() for sock in socks) >= nftables.FD_SETSIZE
+        assert attachment.inside.fd >= nftables.FD_SETSIZE
+        after = os.dup(low)
+        os.close(after)
+        assert after <= low + 1
+        attachment.remove()
+        attachment.close()
+    finally:
+        os.close(low)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_with_too_many_descriptors_open_it_says_so() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with ExitStack() as opened:
+        while (fd := os.open("/", os.O_PATH)) < nftables.FD_SETSIZE:
+            opened.callback(os.close, fd)
+        opened.callback(os.close, fd)
+        opened.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        with pytest.raises(nftables.NftablesError, match="too many descriptors"):
+            nftables.Nftables()
 
 
 def test_what_closes_sockets_stays_at_home(container: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
