@@ -145,7 +145,7 @@ class Hatch:
         elif "spare" in said:
             self._put_by(said, sockets)
         elif "moved" in said:
-            self._process.queries.attach(udp.asker_of(said["moved"]), said["moved"], said["engine"])
+            self._moved(str(said["moved"]), str(said["engine"]))
         else:
             self._detach(str(said["detached"]))
             self._process.tcp.forget(udp.asker_of(str(said["detached"])))
@@ -173,6 +173,11 @@ class Hatch:
                 self._process.tcp.unlisten(server)
             else:
                 one.servers.append(server)
+
+    def _moved(self, identity: str, engine: str) -> None:
+        """The engine's own resolver is elsewhere there; nothing is begun for who is not attached."""
+        if identity in self.attached:
+            self._process.queries.attach(udp.asker_of(identity), identity, engine)
 
     def _put_by(self, said: dict[str, Any], sockets: list[socket.socket]) -> None:
         one = self.attached.get(str(said["spare"]))

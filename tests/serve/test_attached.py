@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import dns.message
 import dns.rcode
@@ -16,6 +17,9 @@ from resolver.serve.upstream.server import Server
 from tests.house import Asker, House, container, joined, network, question
 from tests.serve.fake_upstream import answer
 from tests.sockets import through, with_upstreams
+
+if TYPE_CHECKING:
+    from tests.scripted import Scripted
 
 DEV, PROD = network("dev", "10.1.0.0/24"), network("prod", "10.2.0.0/24")
 INSIDE = network("inside", "10.3.0.0/24", internal=True)
@@ -144,6 +148,13 @@ def knows_nothing(packet: bytes) -> list[bytes]:
     return [answer(packet, rcode=3)]
 
 
+def between(of: House, inside: Inside, engine: Scripted, *upstreams: Scripted) -> None:
+    """Attach to the container whose engine's own resolver that is; these are the upstreams of others."""
+    of.apply(replace(of.table.policy, upstreams=tuple(upstream.address for upstream in upstreams)))
+    of.queries._forwarder._upstreams.routes.inside = inside
+    of.queries.attach(HERE, WEB.id, engine.address)
+
+
 async def asked_through(of: House, name: str) -> list[str]:
     packet = question(name, id=7).to_wire()
     client = Asker(HERE, packet[2:])
@@ -157,9 +168,7 @@ async def asked_through(of: House, name: str) -> list[str]:
 async def test_names_that_look_like_containers_are_never_kept(inside: Inside) -> None:
     of = house(WEB)
     async with with_upstreams(of, knows_nothing, well) as (upstream, engine):
-        of.apply(replace(of.table.policy, upstreams=(upstream.address,)))
-        of.queries._forwarder._upstreams.routes.inside = inside
-        of.queries.attach(HERE, WEB.id, engine.address)
+        between(of, inside, engine, upstream)
         for count in (1, 2, 3):
             assert await asked_through(of, "nobody") == ["192.0.2.1"]
             assert (len(engine.asked), len(upstream.asked)) == (count, 0)
@@ -169,8 +178,7 @@ async def test_names_that_look_like_containers_are_never_kept(inside: Inside) ->
 async def test_nothing_is_kept_of_a_container_not_told_of_yet(inside: Inside) -> None:
     of = house()
     async with with_upstreams(of, well) as (engine,):
-        of.queries._forwarder._upstreams.routes.inside = inside
-        of.queries.attach(HERE, WEB.id, engine.address)
+        between(of, inside, engine)
         for count in (1, 2):
             assert await asked_through(of, "www.example.org") == ["192.0.2.1"]
             assert len(engine.asked) == count
@@ -180,9 +188,7 @@ async def test_other_names_are_kept_when_they_come_from_upstream_only(inside: In
     """What the engine's own resolver says as the last is for this container alone."""
     of = house(WEB)
     async with with_upstreams(of, fails, well) as (upstream, engine):
-        of.apply(replace(of.table.policy, upstreams=(upstream.address,)))
-        of.queries._forwarder._upstreams.routes.inside = inside
-        of.queries.attach(HERE, WEB.id, engine.address)
+        between(of, inside, engine, upstream)
         for count in (1, 2):
             assert await asked_through(of, "www.example.org") == ["192.0.2.1"]
             assert len(engine.asked) == count
@@ -197,9 +203,7 @@ async def test_other_names_are_kept_when_they_come_from_upstream_only(inside: In
 async def test_the_engine_is_the_last_where_there_is_no_upstream(inside: Inside) -> None:
     of = house(WEB)
     async with with_upstreams(of, well) as (engine,):
-        of.apply(replace(of.table.policy, upstreams=()))
-        of.queries._forwarder._upstreams.routes.inside = inside
-        of.queries.attach(HERE, WEB.id, engine.address)
+        between(of, inside, engine)
         assert await asked_through(of, "www.example.org") == ["192.0.2.1"]
 
 
@@ -207,9 +211,7 @@ async def test_what_failed_for_others_may_be_known_to_the_engine(inside: Inside)
     """And what failed there too is not asked again at once (RFC 9520)."""
     of = house(WEB)
     async with with_upstreams(of, fails, well) as (upstream, engine):
-        of.apply(replace(of.table.policy, upstreams=(upstream.address,)))
-        of.queries._forwarder._upstreams.routes.inside = inside
-        of.queries.attach(HERE, WEB.id, engine.address)
+        between(of, inside, engine, upstream)
         asked = question("www.example.org", id=7).to_wire()
         assert told(await through(of, asked, "es")) == ["SERVFAIL"]
         assert await asked_through(of, "www.example.org") == ["192.0.2.1"]

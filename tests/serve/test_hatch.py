@@ -13,6 +13,7 @@ import pytest
 
 from resolver.serve import tcp, udp
 from resolver.serve.hatch import Hatch
+from resolver.serve.queries import NOBODY
 from resolver.serve.rates import Rates
 from tests.house import Asker, House, container, joined, network, question
 from tests.sockets import bound, read_framed, until
@@ -261,9 +262,11 @@ async def test_the_engine_is_elsewhere_now(answering: Answering) -> None:
     """Sockets and replies under way are the same."""
     port, _ = await answering.attach(WEB.id)
     before = answering.hatch.attached[WEB.id]
-    answering.send({"moved": WEB.id, "engine": "127.0.0.11:6/7"})
+    for identity in (DB.id, WEB.id):
+        answering.send({"moved": identity, "engine": "127.0.0.11:6/7"})
     await until(lambda: answering.queries.view(udp.asker_of(WEB.id)).engine == f"127.0.0.11:6/7@{WEB.id}")
     assert answering.hatch.attached[WEB.id] is before
+    assert answering.queries.view(udp.asker_of(DB.id)) is NOBODY, "it is not attached"
     assert await asked(port, "web") == ["10.1.0.2"]
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from resolver.names.changes import Change, Gone
 from resolver.names.model import Network, Sandbox
+from resolver.watch import nftables
 from resolver.watch.attach import attacher as module
 from resolver.watch.attach.attacher import Attacher, Case
 from resolver.watch.attach.attachment import SPARE_TCP, SPARE_UDP, Attachment
@@ -221,6 +222,15 @@ async def end(host: Host) -> None:
 
 ATTACHED = ["opened", "renewed"]
 GONE = ["released", "removed", "closed"]
+
+
+async def test_what_closes_sockets_is_begun_before_any_namespace_is_entered(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nftables, "_closing", [])
+    host = Host(world, "none")
+    assert nftables._closing
+    await end(host)
 
 
 async def test_a_container_that_runs_is_attached_to(host: Host) -> None:
