@@ -13,7 +13,7 @@ chose an alias, the alias comes first, so that a reverse lookup says something a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from ipaddress import ip_address, ip_network
@@ -142,12 +142,27 @@ def withdrawn(sandbox: Sandbox, network: str) -> Sandbox:
     return replace(sandbox, endpoints=silent, state=sandbox.state if network else "exited")
 
 
-def renamed(sandbox: Sandbox, name: str) -> Sandbox:
-    """The same container under a new name, in front of the old one, which may also be an alias it keeps."""
-    return replace(
-        sandbox,
-        name=name,
-        endpoints=tuple(replace(e, names=_joined_by(name, sandbox.name, e.names)) for e in sandbox.endpoints),
+def renamed(sandbox: Sandbox, name: str, kept: Container[str]) -> Sandbox:
+    """The same container under a new name, which takes the old one's place. On the networks in ``kept`` it
+    comes in front of the old one: there that is an alias, too."""
+    endpoints = (
+        replace(e, names=_called(name, sandbox.name, e.names, keep=e.network in kept))
+        for e in sandbox.endpoints
+    )
+    return replace(sandbox, name=name, endpoints=tuple(endpoints))
+
+
+def also_aliases(body: Json, networks: Mapping[str, str]) -> frozenset[str]:
+    """Ids of the networks where a container's name is an alias or the hostname, too. A rename leaves it."""
+    name = _text(body, "Name").removeprefix("/").lower()
+    hostname = _text(_object(body, "Config"), "Hostname")
+    attached = _object(_object(body, "NetworkSettings"), "Networks")
+    return frozenset(
+        _network_id(key, said, networks)
+        for key, said in attached.items()
+        if isinstance(said, dict)
+        and name
+        in (given.lower() for given in (hostname, _text(body, "Id")[:SHORT_ID], *_texts(said, "Aliases")))
     )
 
 
@@ -179,11 +194,13 @@ def _endpoints(body: Json, networks: Mapping[str, str], name: str, hostname: str
         )
 
 
-def _joined_by(name: str, old: str, names: tuple[str, ...]) -> tuple[str, ...]:
-    if name.lower() in (known.lower() for known in names):
-        return names
+def _called(name: str, old: str, names: tuple[str, ...], *, keep: bool) -> tuple[str, ...]:
+    """The names with a new one at the old one's place, which goes or is the next."""
     at = names.index(old) if old in names else 0
-    return (*names[:at], name, *names[at:])
+    others = names if keep else tuple(known for known in names if known != old)
+    if name.lower() in (known.lower() for known in others):
+        return others
+    return (*others[:at], name, *others[at:])
 
 
 def _network_id(key: str, said: Json, networks: Mapping[str, str]) -> str:

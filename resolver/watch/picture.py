@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from resolver.watch.containers import (
     Json,
+    also_aliases,
     first_network,
     network_ids,
     placed,
     read_network,
     read_sandbox,
+    renamed,
 )
 from resolver.watch.engine import Engine, NotThere
 from resolver.watch.events import Event, read_event
@@ -40,6 +42,8 @@ class Picture:
         self.order = Order()
         self.addresses: tuple[bytes, ...] = own_addresses()
         self._ids: dict[str, str] = {}
+        self._also: dict[str, frozenset[str]] = {}
+        """Container → networks on which its name is an alias, too; left out where there are none."""
 
     def network(self, body: Json, asked: str = "") -> Network:
         """A network of the engine, looked at by the id or name ``asked``. Raises ValueError for what is
@@ -54,17 +58,37 @@ class Picture:
         """A container's inspect, with its endpoints in the order of connection. Raises ValueError for what is
         none."""
         sandbox = read_sandbox(body, self._ids)
+        self._remember(sandbox.id, also_aliases(body, self._ids))
         interfaces = interfaces_of(sandbox, self.addresses)
         networks = network_ids(body, self._ids)
         return placed(sandbox, self.order.places(sandbox.id, networks, first_network(body), interfaces))
+
+    def renamed(self, sandbox: Sandbox, name: str) -> Sandbox:
+        """A container under its new name, by what its last inspect said of the old one."""
+        before = self._also.get(sandbox.id, frozenset())
+        new = name.lower()
+        known = (e.network for e in sandbox.endpoints if new in (given.lower() for given in e.names))
+        self._remember(sandbox.id, frozenset(known))
+        return renamed(sandbox, name, before)
 
     def networks_of(self, body: Json) -> tuple[str, ...]:
         """Ids of the networks in a container's list entry, as far as they are known."""
         return tuple(network_ids(body, self._ids))
 
+    def forget(self, container: str) -> None:
+        """The container is no more."""
+        self.order.forget(container)
+        self._also.pop(container, None)
+
     def forget_network(self, identity: str) -> None:
         """The network is no more; its name may be another's already."""
         self._ids = {name: known for name, known in self._ids.items() if known != identity}
+
+    def _remember(self, container: str, networks: frozenset[str]) -> None:
+        if networks:
+            self._also[container] = networks
+        else:
+            self._also.pop(container, None)
 
 
 def picture(engine: Engine) -> list[Change]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from resolver.names.changes import Engine as EngineLine
 from resolver.names.changes import Gone, Pending
 from resolver.watch.audit import is_whole
-from resolver.watch.containers import STOPPED, Json, renamed, started_at, unspeakable, withdrawn
+from resolver.watch.containers import STOPPED, Json, started_at, unspeakable, withdrawn
 from resolver.watch.engine import Engine, EngineError, EngineUnreachable, EventStream, NotThere
 from resolver.watch.events import (
     Event,
@@ -228,7 +228,7 @@ class Session:
         self._note(step)
         coming = self._book.pending.get(step.container)
         if sandbox := self._book.sandboxes.get(step.container):
-            self._tell([renamed(sandbox, step.name), *([coming] if coming else ())])
+            self._tell([self._follower.picture.renamed(sandbox, step.name), *([coming] if coming else ())])
 
     def _note(self, step: Withdraw | Renamed) -> None:
         if ("container", step.container) in self._looks:
@@ -244,7 +244,7 @@ class Session:
         if kind == "network":
             self._follower.picture.forget_network(identity)
             return
-        self._follower.picture.order.forget(identity)
+        self._follower.picture.forget(identity)
         self._started.pop(identity, None)
         self._tries.pop(key, None)
         self._reported = {entry for entry in self._reported if entry[0] != identity}
@@ -310,7 +310,7 @@ class Session:
         self._follower.running.seen(sandbox.id, sandbox.state not in STOPPED)
         for step in self._unseen.pop(sandbox.id, ()):
             if isinstance(step, Renamed):
-                sandbox = renamed(sandbox, step.name)
+                sandbox = self._follower.picture.renamed(sandbox, step.name)
             elif step.at > self._started[sandbox.id]:
                 sandbox = withdrawn(sandbox, step.network)
         coming = self._book.pending.get(sandbox.id)

@@ -244,7 +244,7 @@ async def test_a_late_end_of_the_last_run_takes_nothing_from_the_present_one() -
 
 
 async def test_a_new_name_is_told_before_it_is_looked_at() -> None:
-    """The old one goes on being answered until an inspect says that it is no alias."""
+    """The old one goes on being answered where it is an alias, too."""
     stage = Stage()
     stage.world.create("a", "n1", alias="name-a")
     stage.world.start("a")
@@ -257,8 +257,27 @@ async def test_a_new_name_is_told_before_it_is_looked_at() -> None:
     await stage.settle()
     assert stage.names("a") == ("b", "name-a", "a")
     stage.world.rename("a", "NAME-A")
+    await stage.hear()
+    assert stage.names("a") == ("name-a", "a")
     await stage.settle()
     assert stage.names("a") == ("NAME-A", "a")
+    stage.session.close()
+
+
+async def test_an_old_name_that_is_no_alias_is_not_told_any_more() -> None:
+    """Nor where the container is renamed again, to one of its aliases and on from there."""
+    stage = Stage()
+    stage.world.create("a", "n1", alias="es")
+    stage.world.start("a")
+    stage.world.events_told.clear()
+    await stage.draw()
+    assert stage.names("a") == ("name-a", "es", "a")
+    for name, names in (("b", ("b", "es", "a")), ("es", ("es", "a")), ("c", ("c", "es", "a"))):
+        stage.world.rename("a", name)
+        await stage.hear()
+        assert stage.names("a") == names
+    await stage.settle()
+    assert stage.names("a") == ("c", "es", "a")
     stage.session.close()
 
 
@@ -275,7 +294,7 @@ async def test_a_look_that_began_before_a_rename_does_not_take_the_new_name_back
     await stage.hear()
     await stage.workers.answer()
     assert stage.book.sandboxes["a"].name == "c"
-    assert stage.names("a") == ("c", "b", "a")
+    assert stage.names("a") == ("c", "a")
     await stage.settle()
     assert stage.names("a") == ("c", "a")
     stage.session.close()
