@@ -30,6 +30,11 @@ Address = tuple[str, int]
 
 _AFTER: Final = 5.0
 """Seconds in which the last replies may still come."""
+_AGAIN: Final = 2.0
+"""Seconds without reply after which a question is asked once more, as every stub resolver does: the network
+may drop any datagram."""
+_LOOKS: Final = 0.25
+"""Seconds between two looks for such questions."""
 _PER_CONNECTION: Final = 50
 """Questions over one connection; Docker's resolver closes it after 128."""
 
@@ -91,19 +96,30 @@ def _ask(plan: Plan, parent: Connection[object, None]) -> None:
         for line in lines:
             line.open(random)
         parent.send(None)
-        due = time.monotonic()
+        due = look = time.monotonic()
         while not parent.poll():
             now = time.monotonic()
             if now >= due:
                 random.choice(lines).send(random, _question(plan, random))
                 due = max(due, now - 0.01) + random.expovariate(plan.rate)
+            look = _ask_again(lines, look, now)
             _receive(selector, lines, max(0.0, min(due - now, 0.1)))
         last = time.monotonic() + _AFTER
-        while time.monotonic() < last and any(line.waiting for line in lines):
+        while (now := time.monotonic()) < last and any(line.waiting for line in lines):
+            look = _ask_again(lines, look, now)
             _receive(selector, lines, 0.05)
     for line in lines:
         line.give_up()
     parent.send(asked)
+
+
+def _ask_again(lines: list[_Line], look: float, now: float) -> float:
+    """Now and then; when the next time is."""
+    if now < look:
+        return look
+    for line in lines:
+        line.ask_again(now)
+    return now + _LOOKS
 
 
 def _receive(selector: selectors.BaseSelector, lines: list[_Line], seconds: float) -> None:
@@ -129,6 +145,18 @@ def _question(plan: Plan, random: Random) -> Question:
     return Question(name, "AAAA" if random.random() < 0.1 else "A")
 
 
+@dataclass(slots=True)
+class _Waiting:
+    """A question that has no reply yet."""
+
+    question: Question
+    sent: float
+    through: str = ""
+    first: int = 0
+    """The number of the question that this one repeats; 0 for none."""
+    repeated: bool = False
+
+
 class _Line:
     """One socket in an asker's namespace, and the questions that wait for a reply on it."""
 
@@ -136,7 +164,7 @@ class _Line:
 
     def __init__(self, seat: Seat, note: Callable[[Asked], object]) -> None:
         self._seat, self._note = seat, note
-        self.waiting: dict[int, tuple[Question, float, str]] = {}
+        self.waiting: dict[int, _Waiting] = {}
         self._number = 0
 
     def open(self, random: Random) -> None:
@@ -145,29 +173,38 @@ class _Line:
     def send(self, random: Random, question: Question) -> None:
         raise NotImplementedError
 
+    def ask_again(self, now: float) -> None:
+        """Ask once more what got no reply."""
+
     def receive(self) -> None:
         raise NotImplementedError
 
     def give_up(self) -> None:
         """What was not answered is noted as such."""
-        for question, sent, through in self.waiting.values():
-            self._note(Asked(self._seat.asker, question, sent, NEVER, b"", through))
+        for one in self.waiting.values():
+            if not one.first:
+                self._unanswered(one, repeated=False)
         self.waiting.clear()
         if self.socket:
             self.socket.close()
             self.socket = None
 
-    def _wait(self, question: Question, through: str = "") -> bytes:
+    def _wait(self, question: Question, through: str = "", first: int = 0) -> bytes:
         self._number = self._number % 65_535 + 1
         packet = question.packet(self._number)
-        self.waiting[self._number] = question, time.monotonic(), through
+        self.waiting[self._number] = _Waiting(question, time.monotonic(), through, first)
         return packet
 
     def _heard(self, packet: bytes, now: float) -> None:
-        found = self.waiting.pop(int.from_bytes(packet[:2], "big"), None)
-        if found:
-            question, sent, through = found
-            self._note(Asked(self._seat.asker, question, sent, now, packet, through))
+        one = self.waiting.pop(int.from_bytes(packet[:2], "big"), None)
+        if one is None:
+            return
+        self._note(Asked(self._seat.asker, one.question, one.sent, now, packet, one.through))
+        if first := self.waiting.pop(one.first, None):
+            self._unanswered(first, repeated=True)
+
+    def _unanswered(self, one: _Waiting, *, repeated: bool) -> None:
+        self._note(Asked(self._seat.asker, one.question, one.sent, NEVER, b"", one.through, repeated))
 
 
 class _Udp(_Line):
@@ -181,12 +218,23 @@ class _Udp(_Line):
 
     def send(self, random: Random, question: Question) -> None:
         through, server = random.choice((self._seat.servers[0], *self._seat.servers))
+        self._send_to(server, self._wait(question, through))
+
+    def ask_again(self, now: float) -> None:
+        """At home only: on a network that was left nobody would hear it."""
+        _, home = self._seat.servers[0]
+        for number, one in list(self.waiting.items()):
+            if now - one.sent > _AGAIN and not (one.through or one.first or one.repeated):
+                one.repeated = self._send_to(home, self._wait(one.question, first=number))
+
+    def _send_to(self, server: Address, packet: bytes) -> bool:
         assert self.socket is not None
-        packet = self._wait(question, through)
         try:
             self.socket.sendto(packet, server)
         except OSError:  # a network was just left or is being changed: nobody was asked
             del self.waiting[self._number]
+            return False
+        return True
 
     def receive(self) -> None:
         assert self.socket is not None

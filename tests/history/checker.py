@@ -73,6 +73,8 @@ class Judgement:
     """Answers that are true only for one who is a stranger yet on the network it is coming to."""
     lost: int = 0
     """Questions without reply over a network the asker may just have left."""
+    dropped: int = 0
+    """Other questions over UDP without reply, where the same question asked once more had one."""
     exposed: list[float] = field(default_factory=list)
     """How late each answer was that was asked for within the bound after a change of what it is about."""
     settled: dict[tuple[float, str, str], float] = field(default_factory=dict)
@@ -122,7 +124,8 @@ class Judgement:
         yield (
             f"{self.answers} answers checked: {len(self.wrong)} wrong, "
             f"{self.false_nxdomains} of them a false NXDOMAIN, {self.silent} silence; "
-            f"{self.lost} lost on a network just left, {self.busy} behind a container the engine kept busy, "
+            f"{self.lost} lost on a network just left, {self.dropped} elsewhere and answered when asked once "
+            f"more, {self.busy} behind a container the engine kept busy, "
             f"{self.newcomers} to an address no event had told of"
         )
         yield f"late, by answers asked just after a change: {_distribution(self.exposed)}"
@@ -143,8 +146,9 @@ def judge(history: History, bound: float) -> Judgement:
     at_home = Truth(history.changes, history.order, newcomers=False)
     late: list[tuple[float, Asked]] = []
     for asked in history.asked:
-        if asked.replied == NEVER and asked.through:
-            found.lost += 1
+        if asked.replied == NEVER and (asked.through or asked.repeated):
+            found.lost += bool(asked.through)
+            found.dropped += not asked.through
             continue
         found.answers += 1
         faulty = bool(reply_of(asked).faults)

@@ -19,6 +19,7 @@ from tests.history.record import HOST, History, SearchOrder
 from tests.oracle.namespaces import namespace_of, within
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 Against = Literal["resolver", "docker"]
@@ -52,10 +53,11 @@ def play(url: str, course: Course) -> History:
         drivers = [Driver(ground, stack.enter_context(Lab(url)), n, course.seed) for n in range(DRIVERS + 1)]
         port = within(host, _free_port)
         seats = tuple(_seats(ground, drivers[-1], host, port, upstream.address))
+        served: Served | None = None
         if course.against == "docker":
             seats = tuple(Seat(s.asker, s.namespace, (("", ("127.0.0.11", 53)),)) for s in seats[1:])
         else:
-            stack.enter_context(_serving(url, course, host, port, upstream.address))
+            served = stack.enter_context(_serving(url, course, host, port, upstream.address))
         with ThreadPoolExecutor(DRIVERS + 1) as pool:
             list(pool.map(lambda driver: driver.make(CONTAINERS), drivers[:-1]))
             time.sleep(_SETTLE)
@@ -67,7 +69,15 @@ def play(url: str, course: Course) -> History:
                 list(pool.map(lambda driver: driver.run(began + course.seconds), drivers))
                 seconds, calls = time.monotonic() - began, next(ground.calls) - before - 1
         order: SearchOrder = "engine" if course.against == "docker" else course.order
-        return History(tuple(ground.changes), answers.asked, order, calls, seconds, tuple(ground.surprises))
+        return History(
+            tuple(ground.changes),
+            answers.asked,
+            order,
+            calls,
+            seconds,
+            tuple(ground.surprises),
+            tuple(_errors(served.log)) if served else (),
+        )
 
 
 def _seats(ground: Ground, driver: Driver, host: Path, port: int, dns: str) -> list[Seat]:
@@ -93,6 +103,13 @@ def _serving(url: str, course: Course, host: Path, port: int, upstream: str) -> 
         *(("--search-order", "engine") if course.order == "engine" else ()),
         prefix=["nsenter", f"--net={host}"],
     )
+
+
+def _errors(log: str) -> Iterator[str]:
+    """Its lines of level error, and any that were not written as one."""
+    for line in log.splitlines():
+        if line.split()[1:2] == ["error"] or line.startswith("Traceback"):
+            yield line
 
 
 def _free_port() -> int:

@@ -55,6 +55,8 @@ class Asked:
     packet: bytes
     through: str = ""
     """The network it went over, which the asker may just have come to or left; empty for its home."""
+    repeated: bool = False
+    """It got no reply, and the same question asked once more did: a datagram was lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +70,5 @@ class History:
     seconds: float = 0.0
     surprises: tuple[str, ...] = ()
     """Calls that failed, or left something else behind than was asked for."""
+    faults: tuple[str, ...] = ()
+    """What the resolver logged as an error."""

@@ -195,3 +195,10 @@ def test_silence_on_a_network_just_left_is_no_fault() -> None:
     judgement = judged(STARTED, Asked("asker", Question("es"), 5, NEVER, b"", "b"))
     assert judgement.lost == 1
     assert not judgement.wrong
+
+
+def test_a_datagram_that_was_lost_is_counted_and_silence_is_a_fault() -> None:
+    lost = Asked("asker", Question("es"), 5, NEVER, b"", repeated=True)
+    judgement = judged(STARTED, lost, asked(7, "es", "10.0.0.2"))
+    assert (judgement.dropped, judgement.answers, judgement.wrong) == (1, 1, [])
+    assert judged(STARTED, Asked("asker", Question("es"), 5, NEVER, b"")).silent == 1
