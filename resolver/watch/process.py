@@ -26,16 +26,11 @@ from resolver.watch.sockets import CannotListen, Sockets, open_sockets
 from resolver.watch.static import BadChanges, load_changes
 from resolver.watch.takeover import RENEWAL, TakeOver, TakeOverFailed
 from resolver.watch.upstreams import (
-    PROC_TCP,
-    PROC_UDP,
     Ourselves,
     Watched,
     choose,
     engines_resolver,
     grouped,
-)
-from resolver.watch.upstreams import (
-    read as read_text,
 )
 
 if TYPE_CHECKING:
@@ -335,7 +330,7 @@ class Watch:
         return own_container(self._mounted, addresses, self.book.sandboxes)
 
     def _upstreams(self, ourselves: Ourselves) -> tuple[str, ...]:
-        engines = engines_resolver(read_text(PROC_UDP), read_text(PROC_TCP), self._redirected)
+        engines = engines_resolver(self._redirected)
         servers = choose(self.settings.upstream, self._resolv_conf.text(), ourselves, engines)
         before = self.book.policy.upstreams if self.book.policy else None
         if not servers and before != ():

@@ -3,11 +3,13 @@ ourselves."""
 
 from __future__ import annotations
 
-import sys
+import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from resolver.watch.listening import ports_at
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -15,14 +17,9 @@ if TYPE_CHECKING:
     from resolver.settings import Listen
 
 RESOLV_CONF: Final = Path("/etc/resolv.conf")
-PROC_UDP: Final = Path("/proc/net/udp")
-PROC_TCP: Final = Path("/proc/net/tcp")
 ENGINES_OWN: Final = "127.0.0.11"
 """Where Docker's own resolver answers inside a container."""
 DNS_PORT: Final = 53
-
-_LISTENING: Final = {"0A", "07"}
-"""TCP_LISTEN; TCP_CLOSE, which is what the kernel writes for a UDP socket without a peer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +89,19 @@ def choose(
     return tuple(dict.fromkeys(_not_ourselves(servers, ourselves, engines)))
 
 
-def engines_resolver(udp: str, tcp: str, ours: Collection[int]) -> str:
-    """``127.0.0.11:UDPPORT/TCPPORT`` of Docker's own resolver, from the text of /proc/net/udp and
-    /proc/net/tcp.
+def engines_resolver(ours: Collection[int]) -> str:
+    """``127.0.0.11:UDPPORT/TCPPORT`` of Docker's own resolver in the namespace this thread is in.
 
-    It binds kernel-chosen ports on that address in the container's namespace. ``ours`` are the ports we bound
-    there ourselves. Empty when there is none.
+    It binds kernel-chosen ports on that address. ``ours`` are the ports we bound there ourselves. Empty when
+    there is none.
     """
-    udp_ports = [port for port in _bound_to_engines_own(udp) if port not in ours and port != DNS_PORT]
-    tcp_ports = [port for port in _bound_to_engines_own(tcp) if port not in ours and port != DNS_PORT]
-    if not udp_ports:
+    udp, tcp = (
+        [port for port in ports_at(ENGINES_OWN, kind) if port not in ours and port != DNS_PORT]
+        for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM)
+    )
+    if not udp:
         return ""
-    return f"{ENGINES_OWN}:{udp_ports[0]}" + (f"/{tcp_ports[0]}" if tcp_ports else "")
+    return f"{ENGINES_OWN}:{udp[0]}" + (f"/{tcp[0]}" if tcp else "")
 
 
 def grouped(forward: Iterable[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -159,17 +157,3 @@ def _not_ourselves(servers: Iterable[str], ourselves: Ourselves, engines: str) -
 
 def _spell(address: str) -> str:
     return f"[{address}]:{DNS_PORT}" if ":" in address else f"{address}:{DNS_PORT}"
-
-
-def _bound_to_engines_own(table: str) -> list[int]:
-    """Ports of the sockets of a /proc/net table that are bound to 127.0.0.11 (host byte order) and have no
-    peer."""
-    wanted = int.from_bytes(ip_address(ENGINES_OWN).packed, sys.byteorder)
-    ports = []
-    for line in table.splitlines()[1:]:
-        fields = line.split()
-        if len(fields) > 3 and fields[3] in _LISTENING:
-            address, _, port = fields[1].partition(":")
-            if int(address, 16) == wanted:
-                ports.append(int(port, 16))
-    return ports

@@ -10,7 +10,6 @@ import re
 import subprocess
 import time
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Final
 
@@ -23,7 +22,7 @@ from tests.oracle.asking import Seat
 from tests.oracle.comparison import Asker, Comparison, Polled, poll
 from tests.oracle.conftest import PER_TOPOLOGY, Ground, free_port, serving, upstream_seat
 from tests.oracle.message import Question
-from tests.oracle.namespaces import namespace_of
+from tests.oracle.namespaces import namespace_of, within
 from tests.oracle.playing import Played
 from tests.oracle.questions import escaped, every_name, questions
 from tests.oracle.topology import Container, Operation, Topology
@@ -114,15 +113,15 @@ def _asker(container: Container, ours: tuple[str, int], through: str) -> Asker:
 def _dockers(container: Container) -> Seat:
     """Docker's resolver, also where its address leads to us: at the ports it has in the namespace, which are
     those that our rules do not name."""
-    udp_table, tcp_table = (Path(f"/proc/{container.pid}/net/{kind}").read_text() for kind in ("udp", "tcp"))
     inside = ["nsenter", f"--target={container.pid}", "--net", "nft", "--stateless", "list", "ruleset"]
     listed = subprocess.run(inside, capture_output=True, text=True, check=True).stdout.partition(TABLE)[2]
     ours = set(map(int, re.findall(r"(?:dport set |127.0.0.11:)(\d+)", listed)))
-    ports = engines_resolver(udp_table, tcp_table, ours).rpartition(":")[2].partition("/")
+    namespace = namespace_of(container.pid)
+    ports = within(namespace, lambda: engines_resolver(ours)).rpartition(":")[2].partition("/")
     if not ports[2]:
-        return Seat(namespace_of(container.pid), WITHIN)
+        return Seat(namespace, WITHIN)
     udp, tcp = ((WITHIN[0], int(port)) for port in (ports[0], ports[2]))
-    return Seat(namespace_of(container.pid), udp, tcp)
+    return Seat(namespace, udp, tcp)
 
 
 @contextmanager

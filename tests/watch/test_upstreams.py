@@ -1,10 +1,12 @@
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
 from resolver.names.changes import pack_address
 from resolver.settings import Listen
+from resolver.watch import upstreams
 from resolver.watch.upstreams import Ourselves, Watched, choose, engines_resolver, nameservers
 
 LOOPBACK = Ourselves((Listen("127.0.0.1", 53),))
@@ -71,24 +73,25 @@ def test_addresses_a_container_may_name_us_by() -> None:
     assert LOOPBACK.servers() == ("127.0.0.1",)
 
 
-UDP = """\
-  sl  local_address rem_address   st tx_queue rx_queue tr
-  120: 0B00007F:AEB4 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 30321 2 0 0
-  121: 0B00007F:D755 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 30322 2 0 0
-  122: 0100007F:0035 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 30323 2 0 0
-"""
-TCP = """\
-  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 0B00007F:A323 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 30325 1
-   1: 0B00007F:A323 0100007F:9999 01 00000000:00000000 00:00000000 00000000     0        0 30326 1
-"""
-
-
-def test_the_engines_resolver_in_proc() -> None:
-    assert engines_resolver(UDP, TCP, (0xAEB4, 0)) == f"127.0.0.11:{0xD755}/{0xA323}"
-    assert engines_resolver(UDP, "", (0xAEB4,)) == f"127.0.0.11:{0xD755}"
-    assert engines_resolver(UDP, TCP, (0xAEB4, 0xD755)) == ""
-    assert engines_resolver("", "", ()) == ""
+@pytest.mark.parametrize(
+    ("udp", "tcp", "ours", "expected"),
+    [
+        ((44724, 55125), (41763,), (44724, 0), "127.0.0.11:55125/41763"),
+        ((53, 44724, 55125), (53,), (44724,), "127.0.0.11:55125"),
+        ((44724, 55125), (41763,), (44724, 55125), ""),
+        ((), (), (), ""),
+    ],
+)
+def test_the_engines_resolver_is_what_is_not_ours(
+    monkeypatch: pytest.MonkeyPatch,
+    udp: tuple[int, ...],
+    tcp: tuple[int, ...],
+    ours: tuple[int, ...],
+    expected: str,
+) -> None:
+    there = {socket.SOCK_DGRAM: udp, socket.SOCK_STREAM: tcp}
+    monkeypatch.setattr(upstreams, "ports_at", lambda _, kind: there[kind])
+    assert engines_resolver(ours) == expected
 
 
 def test_a_file_that_changes(tmp_path: Path) -> None:

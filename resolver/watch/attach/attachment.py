@@ -63,8 +63,10 @@ class Attachment:
         return _servers(inside) == self.nameservers
 
     def engine_in(self, inside: Inside) -> str:
-        """Where the engine's own resolver is now; after a restart of the engine it has other ports."""
-        return _engine(inside)
+        """Where the engine's own resolver is now; after a restart of the engine it has other ports. Raises
+        CannotEnter."""
+        with entered(inside.fd):
+            return _engine(inside)
 
     def renew(self, life: float) -> bool:
         """Receive for ``life`` seconds from now; False when our table is not there any more."""
@@ -124,6 +126,7 @@ def open_in(pid: int, container: str) -> Attachment:
             raise CannotEnter("its /etc/resolv.conf names no server but, perhaps, its own loopback")
         with entered(inside.fd):
             claim = undo.enter_context(Claim(inside))
+            engine = _engine(inside)
             udp: list[socket.socket] = []
             tcp: list[socket.socket] = []
             redirects = []
@@ -142,7 +145,6 @@ def open_in(pid: int, container: str) -> Attachment:
             finally:
                 nftables.close()
         undo.pop_all()
-        engine = _engine(inside)
         ports = {port for r in redirects for port in (r.udp, r.tcp)}
         _answering.setdefault(inside.identity, set()).update(ports)
         udp, tcp = [list(map(_lifted, socks)) for socks in (udp, tcp)]
@@ -156,8 +158,8 @@ def _lifted(sock: socket.socket) -> socket.socket:
 
 
 def _engine(inside: Inside) -> str:
-    """Where the engine's own resolver is in a namespace; empty where there is none."""
-    return engines_resolver(inside.udp, inside.tcp, _answering.get(inside.identity, ()))
+    """Where the engine's own resolver is in the namespace we have entered; empty where there is none."""
+    return engines_resolver(_answering.get(inside.identity, ()))
 
 
 def _servers(inside: Inside) -> tuple[str, ...]:

@@ -41,9 +41,6 @@ class Inside:
     identity: tuple[int, int]
     """Device and inode: another one is another namespace."""
     resolv_conf: str
-    udp: str
-    """Its /proc/net/udp."""
-    tcp: str
 
     def close(self) -> None:
         """Twice does no harm."""
@@ -67,8 +64,7 @@ def look_inside(pid: int, container: str) -> Inside:
         fd = os.open("ns/net", os.O_RDONLY, dir_fd=folder)
         try:
             state = os.fstat(fd)
-            udp, tcp = _text(folder, "net/udp"), _text(folder, "net/tcp")
-            return Inside(fd, (state.st_dev, state.st_ino), _resolv_conf(folder), udp, tcp)
+            return Inside(fd, (state.st_dev, state.st_ino), _resolv_conf(folder))
         except BaseException:
             os.close(fd)
             raise

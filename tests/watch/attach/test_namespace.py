@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from resolver.watch.attach.namespace import CannotEnter, _resolv_conf, entered, look_inside, our_namespace
+from resolver.watch.listening import _listed, ports_at
 from tests.watch.attach.stack import IDENTITY, Stack, given_back, open_descriptors, root, stack
 
 if TYPE_CHECKING:
@@ -42,8 +45,11 @@ def test_what_is_inside(container: Stack) -> None:
             state = Path(f"/proc/{container.pid}/ns/net").stat()
             assert inside.identity == (state.st_dev, state.st_ino) != our_namespace()
             assert inside.resolv_conf == "nameserver 127.0.0.11\n"
-            assert f"0B00007F:{sock.getsockname()[1]:04X}" in inside.udp
-            assert inside.tcp.startswith("  sl")
+            port = sock.getsockname()[1]
+            with entered(inside.fd):
+                assert ports_at("127.0.0.11", socket.SOCK_DGRAM) == (port,)
+                assert ports_at("127.0.0.11", socket.SOCK_STREAM) == ()
+                assert [*_listed(ip_address("127.0.0.11").packed, socket.SOCK_DGRAM)] == [port]
         finally:
             inside.close()
 
