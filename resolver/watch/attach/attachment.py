@@ -83,7 +83,7 @@ class Attachment:
     def put_back(self) -> None:
         """Our table anew, should somebody have removed it. Raises CannotEnter."""
         with entered(self.inside.fd):
-            _run(rules.table(self.redirects))
+            _run(rules.removal() + rules.table(self.redirects))
 
     def spare(self, kinds: Sequence[socket.SocketKind]) -> list[socket.socket]:
         """Sockets in the namespace without a peer, past our own rules. Raises CannotEnter, OSError."""
@@ -139,9 +139,10 @@ def open_in(pid: int, container: str) -> Attachment:
             netlink = undo.enter_context(_netlink())
             nftables = _nftables()
             try:
-                if _there(netlink) and _live(_listed(nftables)):
+                left = _there(netlink)
+                if left and _live(_listed(nftables)):
                     raise AlreadyAnswered
-                _run(rules.table(redirects), nftables)
+                _run((rules.removal() if left else "") + rules.table(redirects), nftables)
             finally:
                 nftables.close()
         undo.pop_all()

@@ -404,6 +404,22 @@ def test_what_a_killed_one_left_is_replaced(container: Stack) -> None:
     assert container.ruleset() == before
 
 
+def test_nothing_is_deleted_where_nothing_was_left(container: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a deletion the kernel has the next one wait."""
+    said: list[str] = []
+    run = nftables.Nftables.run
+
+    def note(self: nftables.Nftables, commands: str) -> str:
+        said.append(commands)
+        return run(self, commands)
+
+    monkeypatch.setattr(nftables.Nftables, "run", note)
+    open_in(container.pid, IDENTITY).close()
+    assert not any("delete" in commands for commands in said)
+    open_in(container.pid, IDENTITY).close()
+    assert "delete" in said[-1]
+
+
 @pytest.mark.parametrize("servers", [(), ("fe80::1%wire",)])
 def test_a_container_without_nameservers(container: Stack, servers: tuple[str, ...]) -> None:
     container.say(*servers)
