@@ -143,8 +143,8 @@ def withdrawn(sandbox: Sandbox, network: str) -> Sandbox:
 
 
 def renamed(sandbox: Sandbox, name: str, kept: Container[str]) -> Sandbox:
-    """The same container under a new name, which takes the old one's place. On the networks in ``kept`` it
-    comes in front of the old one: there that is an alias, too."""
+    """The same container under a new name instead of the old one. On the networks in ``kept`` it keeps that,
+    too: there it is an alias."""
     endpoints = (
         replace(e, names=_called(name, sandbox.name, e.names, keep=e.network in kept))
         for e in sandbox.endpoints
@@ -195,12 +195,9 @@ def _endpoints(body: Json, networks: Mapping[str, str], name: str, hostname: str
 
 
 def _called(name: str, old: str, names: tuple[str, ...], *, keep: bool) -> tuple[str, ...]:
-    """The names with a new one at the old one's place, which goes or is the next."""
-    at = names.index(old) if old in names else 0
-    others = names if keep else tuple(known for known in names if known != old)
-    if name.lower() in (known.lower() for known in others):
-        return others
-    return (*others[:at], name, *others[at:])
+    """The names with a new one in front, which a person chose; the old one goes, or is one of the others."""
+    gone = {name.lower()} if keep else {name.lower(), old.lower()}
+    return (name, *(known for known in names if known.lower() not in gone))
 
 
 def _network_id(key: str, said: Json, networks: Mapping[str, str]) -> str:

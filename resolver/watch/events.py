@@ -33,6 +33,8 @@ class Event:
     """For a network's connect and disconnect: whose."""
     name: str = ""
     """For a container's rename: what it is called from now on."""
+    old: str = ""
+    """And what it was called before; empty where the engine does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +58,11 @@ class Withdraw:
 
 @dataclass(frozen=True, slots=True)
 class Renamed:
-    """It has this name from now on. Whether the old one is still its alias only an inspect can say."""
+    """It has this name from now on, and ``old``, where the engine says that, no longer."""
 
     container: str
     name: str
+    old: str = ""
 
 
 Step = Inspect | Withdraw | Renamed | Gone | Pending
@@ -75,7 +78,7 @@ def read_event(body: Mapping[str, Any]) -> Event | None:
         return None
     said = actor.get("Attributes")
     attributes = said if isinstance(said, dict) else {}
-    container, name = attributes.get("container"), attributes.get("name")
+    container, name, old = map(attributes.get, ("container", "name", "oldName"))
     at = body.get("timeNano")
     if action in _BETWEEN and kind == "network" and not container:
         kind = "container"  # Podman says whose connection it is, and not to which network
@@ -86,6 +89,7 @@ def read_event(body: Mapping[str, Any]) -> Event | None:
         at if isinstance(at, int) else 0,
         container if isinstance(container, str) else "",
         name.removeprefix("/") if action == "rename" and isinstance(name, str) else "",
+        old.removeprefix("/") if action == "rename" and isinstance(old, str) else "",
     )
 
 
@@ -112,7 +116,7 @@ def steps(event: Event, running: bool | None) -> tuple[Step, ...]:
         return (Inspect("container", event.id),)
     if event.action == "rename":
         truth = Inspect("container", event.id)
-        return (Renamed(event.id, event.name), truth) if event.name else (truth,)
+        return (Renamed(event.id, event.name, event.old), truth) if event.name else (truth,)
     if event.action in _ENDS:
         return (Withdraw(event.id, "", event.at), Inspect("container", event.id, soon=True))
     return ()

@@ -34,6 +34,8 @@ _HEADER: Final = struct.Struct("=IHHII")
 _QUESTION: Final = struct.Struct("=BBBBI48x")
 _SOCKET: Final = struct.Struct(">4xH2x4s")
 """Of what is told of a socket: its port and its IPv4 address."""
+_NUMBER: Final = struct.Struct("=i")
+"""Behind an error, and behind the end: a kernel without the protocol's part says so there."""
 _BUFFER: Final = 1 << 16
 _PATIENCE: Final = 1.0
 """Seconds; the kernel replies before the call that asks returns."""
@@ -63,10 +65,10 @@ def _asked(wanted: bytes, kind: socket.SocketKind) -> Iterator[int]:
             reply, at = kernel.recv(_BUFFER), 0
             while at + _HEADER.size <= len(reply):
                 length, word, *_ = _HEADER.unpack_from(reply, at)
-                if word == _DONE:
-                    return
-                if word == _ERROR:
-                    number = -struct.unpack_from("=i", reply, at + _HEADER.size)[0]
+                if word in (_ERROR, _DONE):
+                    number = -_NUMBER.unpack_from(reply, at + _HEADER.size)[0]
+                    if word == _DONE and not number:
+                        return
                     raise OSError(number or errno.EPROTO, os.strerror(number))
                 port, bound = _SOCKET.unpack_from(reply, at + _HEADER.size)
                 if bound == wanted:
@@ -82,7 +84,8 @@ def _listed(wanted: bytes, kind: socket.SocketKind) -> Iterator[int]:
     except OSError:
         return
     for line in table.splitlines()[1:]:
-        _, local, _, state, *_ = line.split()
-        address, _, port = local.partition(":")
-        if int(state, 16) == _STATE[kind] and int(address, 16) == number:
-            yield int(port, 16)
+        fields = line.split()
+        if len(fields) > 3 and int(fields[3], 16) == _STATE[kind]:
+            address, _, port = fields[1].partition(":")
+            if int(address, 16) == number:
+                yield int(port, 16)

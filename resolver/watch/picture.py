@@ -63,12 +63,17 @@ class Picture:
         networks = network_ids(body, self._ids)
         return placed(sandbox, self.order.places(sandbox.id, networks, first_network(body), interfaces))
 
-    def renamed(self, sandbox: Sandbox, name: str) -> Sandbox:
-        """A container under its new name, by what its last inspect said of the old one."""
+    def renamed(self, sandbox: Sandbox, name: str, old: str = "") -> Sandbox:
+        """A container under its new name, by what its last inspect said of the one before.
+
+        Unless that inspect has seen this rename, or another one after it: it is not called ``old`` then.
+        """
+        if sandbox.name == name or (old and sandbox.name != old):
+            return sandbox
         before = self._also.get(sandbox.id, frozenset())
-        new = name.lower()
-        known = (e.network for e in sandbox.endpoints if new in (given.lower() for given in e.names))
-        self._remember(sandbox.id, frozenset(known))
+        if name.lower() != sandbox.name.lower():
+            known = (e.network for e in sandbox.endpoints if name.lower() in map(str.lower, e.names))
+            self._remember(sandbox.id, frozenset(known))
         return renamed(sandbox, name, before)
 
     def networks_of(self, body: Json) -> tuple[str, ...]:

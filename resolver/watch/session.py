@@ -228,7 +228,9 @@ class Session:
         self._note(step)
         coming = self._book.pending.get(step.container)
         if sandbox := self._book.sandboxes.get(step.container):
-            self._tell([self._follower.picture.renamed(sandbox, step.name), *([coming] if coming else ())])
+            self._tell(
+                [self._follower.picture.renamed(sandbox, step.name, step.old), *([coming] if coming else ())]
+            )
 
     def _note(self, step: Withdraw | Renamed) -> None:
         if ("container", step.container) in self._looks:
@@ -310,7 +312,7 @@ class Session:
         self._follower.running.seen(sandbox.id, sandbox.state not in STOPPED)
         for step in self._unseen.pop(sandbox.id, ()):
             if isinstance(step, Renamed):
-                sandbox = self._follower.picture.renamed(sandbox, step.name)
+                sandbox = self._follower.picture.renamed(sandbox, step.name, step.old)
             elif step.at > self._started[sandbox.id]:
                 sandbox = withdrawn(sandbox, step.network)
         coming = self._book.pending.get(sandbox.id)

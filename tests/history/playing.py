@@ -106,9 +106,9 @@ def _serving(url: str, course: Course, host: Path, port: int, upstream: str) -> 
 
 
 def _errors(log: str) -> Iterator[str]:
-    """Its lines of level error, and any that were not written as one."""
+    """Its lines of level error or worse, and traces that were not written as a line."""
     for line in log.splitlines():
-        if line.split()[1:2] == ["error"] or line.startswith("Traceback"):
+        if line.split()[1:2] in (["error"], ["critical"]) or line.startswith("Traceback"):
             yield line
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _SHOWN: Final = 8
 _LEAST: Final = 20.0
 """Answers a second of history that must have been judged, or the run says nothing."""
-_DROPPED: Final = 5_000
-"""Of so many answers one may be lost on its way."""
+_DROPPED: Final = 3
+"""Datagrams that may be lost on their way."""
 _SLOWEST: Final = 2.0
 """Calls of the engine a second, likewise."""
 
@@ -38,7 +38,8 @@ def test_every_answer_was_true(
     assert judgement.pace > _SLOWEST
     assert len(history.surprises) < history.calls / 100, history.surprises[:_SHOWN]
     assert not history.faults
-    assert judgement.dropped <= max(1, judgement.answers / _DROPPED)
+    if course.against == "resolver":
+        assert judgement.dropped <= _DROPPED
     if judgement.wrong and course.against == "resolver":
         told = "\n".join(map(str, judgement.wrong[:_SHOWN]))
         pytest.fail(f"{len(judgement.wrong)} wrong answers, seed {course.seed}\n{told}", pytrace=False)

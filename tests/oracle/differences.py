@@ -82,6 +82,13 @@ DIFFERENCES: Final = (
     Difference(
         "renamed on bridge", "no names on the default bridge", plainer.renamed_on_bridge, plainer.as_asked
     ),
+    Difference(
+        "between internal networks",
+        "families do not count there, as engines from 26 on",
+        plainer.between_internal,
+        plainer.as_asked,
+        until=26,
+    ),
     Difference("generated name", "as engines from 25 on", plainer.generated, plainer.as_asked, until=25),
     Difference(
         "other type", "a name that exists is NODATA for other types", plainer.other_type, plainer.nodata

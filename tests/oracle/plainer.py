@@ -236,6 +236,32 @@ def renamed_on_bridge(question: Question, situation: Situation) -> Question | No
     return None
 
 
+def between_internal(question: Question, situation: Situation) -> Question | None:
+    """Ask for the name on the first internal network that has it, where they differ in families."""
+    if question.qtype == "PTR" or split(question, situation):
+        return None
+    having = _linked(question.name, situation) or [
+        end.network
+        for container, end in situation.ends()
+        if question.name.lower() in _names_at(container, end)
+    ]
+    if not all(network.internal for network in having) or len({network.ipv6 for network in having}) < 2:
+        return None
+    return replace(question, name=f"{question.name}.{escaped(min(having, key=_search_order).name)}")
+
+
+def _linked(alias: str, situation: Situation) -> list[Network]:
+    """The networks on which the asker has a link of that name to somebody there; Docker looks at these
+    first."""
+    there = {(end.network.stem, name) for container, end in situation.ends() for name in container.names}
+    return [
+        end.network
+        for end in situation.asker.endpoints.values()
+        for target, name in end.links
+        if name == alias and (end.network.stem, target) in there
+    ]
+
+
 def _names_at(container: Container, end: Endpoint) -> set[str]:
     names = (container.called, *end.aliases, container.short_id, container.hostname)
     return {name.lower() for name in names}

@@ -79,8 +79,9 @@ class World:
             self._tell("network", "disconnect", network, identity)  # an engine says it twice
 
     def rename(self, identity: str, name: str) -> None:
-        self.all[identity].name = name
-        self._tell("container", "rename", identity, name=name)
+        container = self.all[identity]
+        old, container.name = container.name, name
+        self._tell("container", "rename", identity, name=name, oldName=f"/{old}")
 
     def remove(self, identity: str) -> None:
         self.stop(identity)
@@ -130,8 +131,8 @@ class World:
         self._addresses += 1
         return f"10.0.{self._addresses >> 8}.{self._addresses & 255}"
 
-    def _tell(self, kind: str, action: str, identity: str, container: str = "", name: str = "") -> None:
-        attributes = {"container": container} if container else {"name": name} if name else {}
+    def _tell(self, kind: str, action: str, identity: str, container: str = "", **said: str) -> None:
+        attributes = {"container": container} if container else said
         actor = {"ID": identity, "Attributes": attributes}
         self.events_told.append({"Type": kind, "Action": action, "Actor": actor, "timeNano": self._now()})
 

@@ -31,9 +31,9 @@ def network(action: str) -> Event:
         (container("restart"), True, (Inspect("container", "c"),)),
         (container("rename"), True, (Inspect("container", "c"),)),
         (
-            Event("container", "rename", "c", 5, name="new"),
+            Event("container", "rename", "c", 5, name="new", old="old"),
             True,
-            (Renamed("c", "new"), Inspect("container", "c")),
+            (Renamed("c", "new", "old"), Inspect("container", "c")),
         ),
         (container("pause"), True, (Inspect("container", "c"),)),
         (container("die"), True, (Withdraw("c", "", 5), Inspect("container", "c", soon=True))),
@@ -87,7 +87,7 @@ def test_a_rename_says_the_new_name() -> None:
     """As 20.10 sends it. No other event's name is taken for one."""
     attributes = {"image": "x", "name": "new", "oldName": "/old"}
     body = {"Type": "container", "Action": "rename", "Actor": {"ID": "c", "Attributes": attributes}}
-    assert read_event(body) == Event("container", "rename", "c", 0, name="new")
+    assert read_event(body) == Event("container", "rename", "c", 0, name="new", old="old")
     assert read_event({**body, "Action": "pause"}) == Event("container", "pause", "c", 0)
 
 

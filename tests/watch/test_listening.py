@@ -32,13 +32,15 @@ def bound() -> Iterator[Bound]:
         sock.close()
 
 
-@pytest.fixture(params=["asked", "read"])
+@pytest.fixture(params=["asked", "no such question", "no such protocol"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel tells, or has no word for the question and is read."""
-    if request.param == "read":
+    """The kernel tells; or has no word for the question, or lacks a part, and is read."""
+    if request.param == "asked":
+        monkeypatch.setattr(listening, "_listed", lambda *_: pytest.fail("it was read"))
+    elif request.param == "no such question":
         monkeypatch.setattr(listening, "_BY_FAMILY", 0x1F)
     else:
-        monkeypatch.setattr(listening, "_listed", lambda *_: pytest.fail("it was read"))
+        monkeypatch.setattr(listening, "_PROTOCOL", dict.fromkeys(listening._PROTOCOL, 200))
 
 
 @pytest.mark.usefixtures("way")

@@ -258,7 +258,7 @@ async def test_a_new_name_is_told_before_it_is_looked_at() -> None:
     assert stage.names("a") == ("b", "name-a", "a")
     stage.world.rename("a", "NAME-A")
     await stage.hear()
-    assert stage.names("a") == ("name-a", "a")
+    assert stage.names("a") == ("NAME-A", "a")
     await stage.settle()
     assert stage.names("a") == ("NAME-A", "a")
     stage.session.close()
@@ -297,6 +297,35 @@ async def test_a_look_that_began_before_a_rename_does_not_take_the_new_name_back
     assert stage.names("a") == ("c", "a")
     await stage.settle()
     assert stage.names("a") == ("c", "a")
+    stage.session.close()
+
+
+async def test_a_rename_that_a_look_has_seen_already_is_no_news() -> None:
+    """Heard during the look, or only after it; the renames that follow are."""
+    stage = Stage()
+    stage.world.create("a", "n1", alias="es")
+    stage.world.start("a")
+    stage.world.events_told.clear()
+    await stage.draw()
+    stage.world.connect("a", "n2")
+    await stage.hear()
+    stage.world.rename("a", "b")
+    await stage.hear()
+    stage.workers.serve()
+    stage.world.rename("a", "c")
+    await stage.hear()
+    await stage.workers.answer()
+    assert stage.names("a") == ("c", "es", "a")
+    stage.world.rename("a", "d")
+    stage.world.rename("a", "e")
+    stage.workers.serve()
+    await stage.workers.answer()
+    assert stage.names("a") == ("e", "es", "a")
+    told = stage.world.events_told.pop(0)
+    stage.session._heard(told)
+    assert stage.names("a") == ("e", "es", "a"), "it is not called what it was between"
+    await stage.settle()
+    assert stage.names("a") == ("e", "es", "a")
     stage.session.close()
 
 

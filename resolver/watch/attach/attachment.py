@@ -1,8 +1,8 @@
 """One container we answer in: our sockets and our rules in its network namespace, and their renewal.
 
-``open_in``, ``clean``, ``put_back`` and ``spare`` enter the namespace and are called in a thread made for
-that. ``renew`` and ``release`` are one datagram to the kernel, and are called anywhere; so is ``remove``, for
-which the kernel takes its time.
+``open_in``, ``clean``, ``engine_in``, ``put_back`` and ``spare`` enter the namespace and are called in a
+thread made for that. ``renew`` and ``release`` are one datagram to the kernel, and are called anywhere; so is
+``remove``, for which the kernel takes its time.
 """
 
 from __future__ import annotations
