@@ -155,14 +155,17 @@ def renamed(sandbox: Sandbox, name: str, kept: Container[str]) -> Sandbox:
 def also_aliases(body: Json, networks: Mapping[str, str]) -> frozenset[str]:
     """Ids of the networks where a container's name is an alias or the hostname, too. A rename leaves it."""
     name = _text(body, "Name").removeprefix("/").lower()
-    hostname = _text(_object(body, "Config"), "Hostname")
+    identity, hostname = _text(body, "Id"), _text(_object(body, "Config"), "Hostname")
     attached = _object(_object(body, "NetworkSettings"), "Networks")
-    return frozenset(
-        _network_id(key, said, networks)
+    others = {
+        key: names_of("", _texts(said, "Aliases"), identity, hostname)
         for key, said in attached.items()
         if isinstance(said, dict)
-        and name
-        in (given.lower() for given in (hostname, _text(body, "Id")[:SHORT_ID], *_texts(said, "Aliases")))
+    }
+    return frozenset(
+        _network_id(key, attached[key], networks)
+        for key, names in others.items()
+        if name in map(str.lower, names)
     )
 
 

@@ -84,7 +84,7 @@ DIFFERENCES: Final = (
     ),
     Difference(
         "between internal networks",
-        "families do not count there, as engines from 26 on",
+        "families do not count there, as with 26.1",
         plainer.between_internal,
         plainer.as_asked,
         until=26,

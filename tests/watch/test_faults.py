@@ -17,7 +17,14 @@ from resolver.names.changes import Engine as EngineLine
 from resolver.names.changes import Gone
 from resolver.names.model import Sandbox
 from resolver.watch import audit, follow, session
-from resolver.watch.containers import network_ids, read_network, read_sandbox, started_at, unspeakable
+from resolver.watch.containers import (
+    also_aliases,
+    network_ids,
+    read_network,
+    read_sandbox,
+    started_at,
+    unspeakable,
+)
 from resolver.watch.engine import Engine
 from resolver.watch.events import read_event
 from tests.watch.fake_engine import World
@@ -377,6 +384,7 @@ def test_json_of_any_shape_is_read_or_refused(body: dict[str, Any]) -> None:
         started_at,
         lambda b: read_sandbox(b, known),
         lambda b: network_ids(b, known),
+        lambda b: also_aliases(b, known),
     ):
         try:
             found = read(body)

@@ -106,6 +106,16 @@ class Stage:
             await self.workers.answer()
         raise AssertionError("it never comes to rest")
 
+    @classmethod
+    async def of_one(cls, alias: str = "") -> Stage:
+        """With one container that runs, in the picture."""
+        stage = cls()
+        stage.world.create("a", "n1", alias=alias)
+        stage.world.start("a")
+        stage.world.events_told.clear()
+        await stage.draw()
+        return stage
+
     def names(self, identity: str) -> tuple[str, ...]:
         """On its first network."""
         return self.book.sandboxes[identity].endpoints[0].names
@@ -245,11 +255,7 @@ async def test_a_late_end_of_the_last_run_takes_nothing_from_the_present_one() -
 
 async def test_a_new_name_is_told_before_it_is_looked_at() -> None:
     """The old one goes on being answered where it is an alias, too."""
-    stage = Stage()
-    stage.world.create("a", "n1", alias="name-a")
-    stage.world.start("a")
-    stage.world.events_told.clear()
-    await stage.draw()
+    stage = await Stage.of_one(alias="name-a")
     stage.world.rename("a", "b")
     await stage.hear()
     assert stage.book.sandboxes["a"].name == "b"
@@ -266,11 +272,7 @@ async def test_a_new_name_is_told_before_it_is_looked_at() -> None:
 
 async def test_an_old_name_that_is_no_alias_is_not_told_any_more() -> None:
     """Nor where the container is renamed again, to one of its aliases and on from there."""
-    stage = Stage()
-    stage.world.create("a", "n1", alias="es")
-    stage.world.start("a")
-    stage.world.events_told.clear()
-    await stage.draw()
+    stage = await Stage.of_one(alias="es")
     assert stage.names("a") == ("name-a", "es", "a")
     for name, names in (("b", ("b", "es", "a")), ("es", ("es", "a")), ("c", ("c", "es", "a"))):
         stage.world.rename("a", name)
@@ -282,11 +284,7 @@ async def test_an_old_name_that_is_no_alias_is_not_told_any_more() -> None:
 
 
 async def test_a_look_that_began_before_a_rename_does_not_take_the_new_name_back() -> None:
-    stage = Stage()
-    stage.world.create("a", "n1")
-    stage.world.start("a")
-    stage.world.events_told.clear()
-    await stage.draw()
+    stage = await Stage.of_one()
     stage.world.rename("a", "b")
     await stage.hear()
     stage.workers.serve()
@@ -302,11 +300,7 @@ async def test_a_look_that_began_before_a_rename_does_not_take_the_new_name_back
 
 async def test_a_rename_that_a_look_has_seen_already_is_no_news() -> None:
     """Heard during the look, or only after it; the renames that follow are."""
-    stage = Stage()
-    stage.world.create("a", "n1", alias="es")
-    stage.world.start("a")
-    stage.world.events_told.clear()
-    await stage.draw()
+    stage = await Stage.of_one(alias="es")
     stage.world.connect("a", "n2")
     await stage.hear()
     stage.world.rename("a", "b")
@@ -330,11 +324,7 @@ async def test_a_rename_that_a_look_has_seen_already_is_no_news() -> None:
 
 
 async def test_what_cannot_be_looked_at_keeps_its_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = Stage()
-    stage.world.create("a", "n1")
-    stage.world.start("a")
-    stage.world.events_told.clear()
-    await stage.draw()
+    stage = await Stage.of_one()
     before = stage.book.sandboxes["a"]
     look = stage.world.container
 
