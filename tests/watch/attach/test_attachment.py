@@ -283,6 +283,19 @@ def test_a_table_that_is_gone_is_noticed_and_put_back(container: Stack, servers:
     attachment.close()
 
 
+def test_one_table_of_two_that_is_gone_is_put_back_and_the_other_not_doubled(container: Stack) -> None:
+    container.say("127.0.0.11", "fd77::53")
+    attachment = open_in(container.pid, IDENTITY)
+    one = container.run("nft", "-s", "list", "table", "ip6", "resolver_attached")
+    other = container.run("nft", "-s", "list", "table", "ip", "resolver_attached")
+    container.run("nft", "delete", "table", "ip", "resolver_attached")
+    assert not attachment.renew(LONG)
+    attachment.put_back()
+    assert container.run("nft", "-s", "list", "table", "ip6", "resolver_attached") == one
+    assert container.run("nft", "-s", "list", "table", "ip", "resolver_attached") == other
+    attachment.close()
+
+
 def test_the_engines_own_resolver_is_found_beside_us(container: Stack) -> None:
     with (
         container.bound("127.0.0.11", 0) as udp,
